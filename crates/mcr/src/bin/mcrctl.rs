@@ -1,0 +1,3 @@
+//! mcrctl
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! mcrd
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! mcrgen
+
+fn main() {}

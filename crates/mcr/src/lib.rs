@@ -1,0 +1,4 @@
+//! The library behind `mcrd`, `mcrctl` and `mcrgen`.
+
+pub mod api;
+pub mod supervisor;

@@ -1,0 +1,3 @@
+//! The supervisor: rules to forwarding tables, workers, memberships, counters.
+
+pub mod handle;

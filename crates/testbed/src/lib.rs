@@ -1,0 +1,1 @@
+//! Namespaces, links and an independent probe for tests and benches.
