@@ -1,9 +1,15 @@
 //! What a rule sends out: one leg per output.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::num::{NonZeroU8, NonZeroU16};
+use std::str::FromStr;
 
-use crate::InterfaceName;
+use crate::endpoint::{Bracketed, parse_address, parse_decimal};
+use crate::{Endpoint, EndpointError, InterfaceName};
+
+/// Most datagrams one segmented send takes (`UDP_MAX_SEGMENTS` of kernels before 6.9, udp(7)).
+pub(crate) const BATCH_MAX: u8 = 64;
 
 /// One output of a rule: where the payload goes and under which headers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -79,4 +85,170 @@ impl Dscp {
     pub fn value(self) -> u8 {
         self.0
     }
+}
+
+impl Leg {
+    /// A leg to this place with every option at its default.
+    pub fn new(address: IpAddr, interface: Option<InterfaceName>, port: Option<NonZeroU16>) -> Self {
+        Self {
+            address,
+            interface,
+            port,
+            source: LegSource::default(),
+            sport: SourcePort::default(),
+            ttl: Ttl::default(),
+            dscp: None,
+            batch: None,
+        }
+    }
+
+    /// Where it goes, without options.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint { source: None, address: self.address, interface: self.interface.clone(), port: self.port }
+    }
+
+    fn set_option(&mut self, key: &str, value: &str) -> Result<(), EndpointError> {
+        match key {
+            "source" => self.source = value.parse()?,
+            "sport" => self.sport = value.parse()?,
+            "ttl" => self.ttl = value.parse()?,
+            "dscp" => self.dscp = Some(value.parse()?),
+            "batch" => self.batch = Some(parse_batch(value)?),
+            _ => return Err(EndpointError::OptionUnknown(key.to_owned())),
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Leg {
+    type Err = EndpointError;
+
+    /// Reads `ADDRESS[%INTERFACE][:PORT][,OPTION=VALUE...]`; judges form only.
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let mut parts = text.split(',');
+        let endpoint: Endpoint = parts.next().unwrap_or_default().parse()?;
+        if let Some(source) = endpoint.source {
+            let bare = Endpoint { source: None, ..endpoint.clone() };
+            let remedy = format!("{bare},source={}", Bracketed(source));
+            return Err(EndpointError::SourceOnOutput(Box::new(endpoint), remedy));
+        }
+        let mut leg = Self::new(endpoint.address, endpoint.interface, endpoint.port);
+        let mut seen: Vec<&str> = Vec::new();
+        for part in parts {
+            let (key, value) =
+                part.split_once('=').ok_or_else(|| EndpointError::OptionForm(part.to_owned()))?;
+            if seen.contains(&key) {
+                return Err(EndpointError::OptionTwice(key.to_owned()));
+            }
+            leg.set_option(key, value)?;
+            seen.push(key);
+        }
+        Ok(leg)
+    }
+}
+
+impl fmt::Display for Leg {
+    /// Writes the canonical form: options in one order, defaults left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.endpoint().fmt(f)?;
+        if self.source != LegSource::default() {
+            write!(f, ",source={}", self.source)?;
+        }
+        match self.sport {
+            SourcePort::Default => {}
+            SourcePort::Keep => f.write_str(",sport=keep")?,
+            SourcePort::Port(port) => write!(f, ",sport={port}")?,
+        }
+        if self.ttl != Ttl::default() {
+            write!(f, ",ttl={}", self.ttl)?;
+        }
+        if let Some(dscp) = self.dscp {
+            write!(f, ",dscp={}", dscp.value())?;
+        }
+        match self.batch {
+            Some(batch) => write!(f, ",batch={batch}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for LegSource {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        match text {
+            "interface" => Ok(Self::Interface),
+            "keep" => Ok(Self::Keep),
+            _ => match parse_address(text) {
+                Ok(address) => Ok(Self::Address(address)),
+                Err(_) => Err(EndpointError::Source(text.to_owned())),
+            },
+        }
+    }
+}
+
+impl fmt::Display for LegSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Interface => f.write_str("interface"),
+            Self::Keep => f.write_str("keep"),
+            Self::Address(address) => Bracketed(address).fmt(f),
+        }
+    }
+}
+
+impl FromStr for SourcePort {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        if text == "keep" {
+            return Ok(Self::Keep);
+        }
+        let port = parse_decimal(text, u16::MAX.into()).and_then(|n| u16::try_from(n).ok());
+        match port.and_then(NonZeroU16::new) {
+            Some(port) => Ok(Self::Port(port)),
+            None => Err(EndpointError::SourcePort(text.to_owned())),
+        }
+    }
+}
+
+impl FromStr for Ttl {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        if text == "decrement" {
+            return Ok(Self::Decrement);
+        }
+        match parse_octet(text).and_then(NonZeroU8::new) {
+            Some(ttl) => Ok(Self::Set(ttl)),
+            None => Err(EndpointError::Ttl(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Ttl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set(ttl) => ttl.fmt(f),
+            Self::Decrement => f.write_str("decrement"),
+        }
+    }
+}
+
+impl FromStr for Dscp {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        parse_octet(text).and_then(Self::new).ok_or_else(|| EndpointError::Dscp(text.to_owned()))
+    }
+}
+
+/// A burst from 1 to [`BATCH_MAX`] datagrams.
+pub(crate) fn parse_batch(text: &str) -> Result<NonZeroU8, EndpointError> {
+    let batch = parse_octet(text).filter(|&batch| batch <= BATCH_MAX).and_then(NonZeroU8::new);
+    batch.ok_or_else(|| EndpointError::Batch(text.to_owned()))
+}
+
+fn parse_octet(text: &str) -> Option<u8> {
+    parse_decimal(text, u8::MAX.into()).and_then(|number| u8::try_from(number).ok())
 }

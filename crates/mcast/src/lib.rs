@@ -5,11 +5,13 @@
 //! interface names, joining groups and moving packets is left to its users.
 #![forbid(unsafe_code)]
 
+mod endpoint;
 mod flow;
 mod leg;
 mod name;
 mod rule;
 
+pub use endpoint::{Endpoint, EndpointError};
 pub use flow::Flow;
 pub use leg::{Dscp, Leg, LegSource, SourcePort, Ttl};
 pub use name::{InterfaceName, NameError, RuleName};
