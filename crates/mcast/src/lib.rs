@@ -10,6 +10,7 @@ mod flow;
 mod leg;
 mod name;
 mod rule;
+pub mod wire;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use flow::Flow;
