@@ -1,1 +1,3 @@
 //! What moves packets.
+
+pub mod sys;

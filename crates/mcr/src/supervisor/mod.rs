@@ -1,3 +1,5 @@
 //! The supervisor: rules to forwarding tables, workers, memberships, counters.
 
 pub mod handle;
+pub mod membership;
+pub mod sources;

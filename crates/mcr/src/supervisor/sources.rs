@@ -1,0 +1,320 @@
+//! What the kernel would use for a leg, and the UDP sockets the daemon holds.
+//!
+//! [`pick`] asks the routing table through a scratch socket, so policy routing, preferred sources and learnt path
+//! MTUs count as they will for the leg itself. The sockets opened here never deliver a datagram to a reader:
+//! egress sockets only send, a unicast input's socket only keeps the kernel from answering its senders with
+//! port unreachable. Nothing is remembered: when links, addresses or routes change, the caller asks again.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::num::{NonZeroU16, NonZeroU32};
+use std::os::fd::OwnedFd;
+
+use dataplane::sys::sockopt::set_recverr;
+use rustix::io::Errno;
+use rustix::net::netdevice::index_to_name;
+use rustix::net::sockopt;
+use socket2::{Domain, SockFilter, Socket, Type};
+
+/// The discard port (RFC 863): a connect needs some port, and no datagram is sent.
+const SCRATCH_PORT: u16 = 9;
+
+/// `BPF_RET | BPF_K` with 0: keep no byte, that is, drop (linux/filter.h).
+const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+
+/// What the kernel would send from, and how much at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Picked {
+    /// The source address.
+    pub source: IpAddr,
+    /// Largest IP packet that leaves unfragmented, in bytes: the route's path MTU, for a group the interface's.
+    pub mtu: u32,
+}
+
+/// Why the kernel has no source for a destination; a leg's reason to be pending.
+#[derive(Debug, thiserror::Error)]
+pub enum NoSource {
+    /// The routing table leads nowhere.
+    #[error("no route to {0}")]
+    NoRoute(Place),
+    /// The interface that would be used has no address of the destination's family.
+    #[error(
+        "no {family} address to send from to {place}: add one to the interface, or give the output source=ADDRESS"
+    )]
+    NoAddress {
+        /// "IPv4" or "IPv6".
+        family: &'static str,
+        /// Where the datagrams would go.
+        place: Place,
+    },
+    /// The interface went away meanwhile.
+    #[error("interface with index {0} does not exist")]
+    NoInterface(u32),
+    /// A link-local destination without interface (RFC 4007, section 6).
+    #[error("{0} is a link-local address: name its interface, as in [{0}]%eth0:5000")]
+    NoScope(Ipv6Addr),
+    /// The kernel refuses for another cause, as for a broadcast address or a prohibit route.
+    #[error("the kernel refuses to send to {place}: {error}")]
+    Refused {
+        /// Where the datagrams would go.
+        place: Place,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+/// A destination, and the interface it is to be reached by where the rule names one.
+#[derive(Debug)]
+pub struct Place {
+    destination: IpAddr,
+    interface: Option<String>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.interface {
+            None => write!(f, "{}", self.destination),
+            Some(interface) => write!(f, "{} on interface {interface}", self.destination),
+        }
+    }
+}
+
+/// Asks the kernel which source address and MTU a datagram to `destination` gets, on the interface with index
+/// `interface` if given. A few system calls, nothing is sent.
+///
+/// # Errors
+/// Why nothing can be sent there now.
+pub fn pick(destination: IpAddr, interface: Option<u32>) -> Result<Picked, NoSource> {
+    let refused = |error| NoSource::Refused { place: Place { destination, interface: None }, error };
+    let socket = Socket::new(Domain::for_address(socket_addr(destination, None, 0)), Type::DGRAM, None)
+        .map_err(refused)?;
+    if let Some(index) = interface {
+        // The same output interface in the route lookup that IP_PKTINFO or IPV6_PKTINFO gives a leg.
+        socket
+            .bind_device_by_index_v4(NonZeroU32::new(index))
+            .map_err(|error| no_source(error, &socket, destination, interface))?;
+    }
+    socket
+        .connect(&socket_addr(destination, interface, SCRATCH_PORT).into())
+        .map_err(|error| no_source(error, &socket, destination, interface))?;
+    let local = socket.local_addr().map_err(refused)?.as_socket();
+    let source = local.map(|local| local.ip()).filter(|source| !source.is_unspecified());
+    let Some(source) = source else {
+        return Err(no_source(Errno::ADDRNOTAVAIL.into(), &socket, destination, interface));
+    };
+    let mtu = match destination {
+        IpAddr::V4(_) => sockopt::ip_mtu(&socket),
+        IpAddr::V6(_) => sockopt::ipv6_mtu(&socket),
+    };
+    Ok(Picked { source, mtu: mtu.map_err(|error| refused(error.into()))? })
+}
+
+fn no_source(error: io::Error, socket: &Socket, destination: IpAddr, interface: Option<u32>) -> NoSource {
+    let name = |index| index_to_name(socket, index).unwrap_or_else(|_| format!("with index {index}"));
+    let place = || Place { destination, interface: interface.map(name) };
+    match (Errno::from_io_error(&error), destination, interface) {
+        (Some(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NONET), ..) => NoSource::NoRoute(place()),
+        (Some(Errno::ADDRNOTAVAIL), ..) => {
+            let family = if destination.is_ipv4() { "IPv4" } else { "IPv6" };
+            NoSource::NoAddress { family, place: place() }
+        }
+        (Some(Errno::NODEV), _, Some(index)) => NoSource::NoInterface(index),
+        (Some(Errno::INVAL), IpAddr::V6(link_local), None) if link_local.is_unicast_link_local() => {
+            NoSource::NoScope(link_local)
+        }
+        _ => NoSource::Refused { place: place(), error },
+    }
+}
+
+/// A socket could not be had: what for, which step failed and why.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open {purpose}: {step}: {error}{}", remedy(.error))]
+pub struct SocketError {
+    purpose: String,
+    step: &'static str,
+    /// What the kernel said.
+    #[source]
+    pub error: io::Error,
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => "; raise the limit of open files (LimitNOFILE=, ulimit -n)",
+        Some(Errno::ACCESS) => "; a port below 1024 needs CAP_NET_BIND_SERVICE",
+        Some(Errno::PERM) => "; grant CAP_NET_ADMIN",
+        Some(Errno::ADDRINUSE) => "; another program holds the port (see ss -ulpn): choose another",
+        Some(Errno::ADDRNOTAVAIL) => "; the host has no such address (or still checks it for duplicates)",
+        _ => "",
+    }
+}
+
+/// What an egress socket is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Egress {
+    /// `Domain::IPV4` or `Domain::IPV6`; one socket never serves both.
+    pub domain: Domain,
+    /// Source port; absent: one the kernel picks.
+    pub port: Option<NonZeroU16>,
+    /// Whether it may send from addresses the host does not own.
+    pub transparent: bool,
+    /// Bytes of send buffer wanted.
+    pub send_buffer: usize,
+}
+
+/// An egress socket: unconnected, non-blocking, bound to its source port on every address.
+#[derive(Debug)]
+pub struct EgressSocket {
+    /// The socket.
+    pub fd: OwnedFd,
+    /// The source port it has.
+    pub port: NonZeroU16,
+    /// Bytes of send buffer granted, as the kernel accounts them (twice what it was asked, overhead included).
+    pub send_buffer: usize,
+    /// Whether another socket had the port before. Were that another program's, it would lose unicast sent to the
+    /// port, for the newest socket gets it: worth a warning unless the other is the daemon's own.
+    pub shared: bool,
+}
+
+impl Egress {
+    /// Opens the socket. Sends larger than the MTU are fragmented, replies are dropped, and errors of earlier
+    /// sends are reported by later ones. Its error queue keeps the details until it is read or full.
+    ///
+    /// # Errors
+    /// The option or the bind the kernel refused.
+    pub fn open(self) -> Result<EgressSocket, SocketError> {
+        let family = if self.domain == Domain::IPV4 { "IPv4" } else { "IPv6" };
+        let purpose = || match self.port {
+            None => format!("an {family} egress socket"),
+            Some(port) => format!("an {family} egress socket with source port {port}"),
+        };
+        self.try_open().map_err(|(step, error)| SocketError { purpose: purpose(), step, error })
+    }
+
+    fn try_open(self) -> Result<EgressSocket, Step> {
+        let socket = Socket::new(self.domain, Type::DGRAM, None).map_err(at("socket"))?;
+        socket.set_nonblocking(true).map_err(at("O_NONBLOCK"))?;
+        // Before the bind: from the first moment on nothing is received.
+        socket.attach_filter(&[DROP_ALL]).map_err(at("SO_ATTACH_FILTER"))?;
+        if self.domain == Domain::IPV4 { self.set_up_v4(&socket) } else { self.set_up_v6(&socket) }?;
+        let send_buffer = grant_send_buffer(&socket, self.send_buffer).map_err(at("SO_SNDBUF"))?;
+        let (port, shared) = self.bind(&socket).map_err(at("bind"))?;
+        Ok(EgressSocket { fd: socket.into(), port, send_buffer, shared })
+    }
+
+    fn set_up_v4(self, socket: &Socket) -> Result<(), Step> {
+        if self.transparent {
+            socket.set_ip_transparent_v4(true).map_err(at("IP_TRANSPARENT"))?;
+        }
+        socket.set_multicast_all_v4(false).map_err(at("IP_MULTICAST_ALL"))?;
+        socket.set_multicast_loop_v4(false).map_err(at("IP_MULTICAST_LOOP"))?;
+        set_recverr(socket, false).map_err(at("IP_RECVERR"))?;
+        // DF stays clear, so routers fragment too. With it set (WANT, the default) a path's small MTU costs the
+        // datagrams until it is learnt, and for groups it is never learnt (RFC 1122, 3.2.2: no ICMP about them).
+        let discovery = sockopt::Ipv4PathMtuDiscovery::DONT;
+        sockopt::set_ip_mtu_discover(socket, discovery).map_err(|error| ("IP_MTU_DISCOVER", error.into()))
+    }
+
+    fn set_up_v6(self, socket: &Socket) -> Result<(), Step> {
+        socket.set_only_v6(true).map_err(at("IPV6_V6ONLY"))?;
+        if self.transparent {
+            socket.set_ip_transparent_v6(true).map_err(at("IPV6_TRANSPARENT"))?;
+        }
+        socket.set_multicast_all_v6(false).map_err(at("IPV6_MULTICAST_ALL"))?;
+        socket.set_multicast_loop_v6(false).map_err(at("IPV6_MULTICAST_LOOP"))?;
+        set_recverr(socket, true).map_err(at("IPV6_RECVERR"))?;
+        // The kernel still learns path MTUs and fragments to them; only the error for the send after is spared.
+        let discovery = sockopt::Ipv6PathMtuDiscovery::DONT;
+        sockopt::set_ipv6_mtu_discover(socket, discovery).map_err(|error| ("IPV6_MTU_DISCOVER", error.into()))
+    }
+
+    /// SO_REUSEADDR comes after a first try: with it set, the kernel counts a port held by a like-minded socket
+    /// of another program as free when it picks one.
+    fn bind(self, socket: &Socket) -> io::Result<(NonZeroU16, bool)> {
+        let any: IpAddr = match self.domain {
+            Domain::IPV4 => Ipv4Addr::UNSPECIFIED.into(),
+            _ => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let address = SocketAddr::new(any, self.port.map_or(0, NonZeroU16::get)).into();
+        let first = socket.bind(&address);
+        socket.set_reuse_address(true)?;
+        let shared = match first {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                socket.bind(&address)?;
+                true
+            }
+            first => first.map(|()| false)?,
+        };
+        let local = socket.local_addr()?.as_socket();
+        let port = local.and_then(|local| NonZeroU16::new(local.port()));
+        Ok((port.ok_or_else(|| io::Error::other("the kernel bound no port"))?, shared))
+    }
+}
+
+/// A failed step and the kernel's answer.
+type Step = (&'static str, io::Error);
+
+fn at(step: &'static str) -> impl Fn(io::Error) -> Step {
+    move |error| (step, error)
+}
+
+/// Takes the size beyond net.core.wmem_max where CAP_NET_ADMIN allows it, else as much as the kernel gives.
+fn grant_send_buffer(socket: &Socket, wanted: usize) -> io::Result<usize> {
+    if sockopt::set_socket_send_buffer_size_force(socket, wanted).is_err() {
+        sockopt::set_socket_send_buffer_size(socket, wanted)?;
+    }
+    Ok(sockopt::socket_send_buffer_size(socket)?)
+}
+
+/// Who answers for a unicast input's port.
+#[derive(Debug)]
+pub enum PortHold {
+    /// This socket, for as long as it is open.
+    Held(OwnedFd),
+    /// A socket that was there before, another program's or the daemon's own; it keeps its datagrams.
+    AlreadyHeld,
+}
+
+/// Holds a local address and port, so that the kernel does not answer senders with port unreachable. The socket
+/// receives nothing and wakes no one; what it drops the kernel counts as `UdpInErrors`. A program that comes later
+/// gets the port for this address if it sets SO_REUSEADDR and binds the address, else EADDRINUSE or nothing.
+/// `interface` is the index that a link-local `address` belongs to.
+///
+/// # Errors
+/// The step the kernel refused, mostly because the host has no such address.
+pub fn unicast_input_socket(
+    address: IpAddr,
+    interface: u32,
+    port: NonZeroU16,
+) -> Result<PortHold, SocketError> {
+    try_hold(address, interface, port).map_err(|(step, error)| {
+        let purpose = format!("a socket to hold {}", SocketAddr::new(address, port.get()));
+        SocketError { purpose, step, error }
+    })
+}
+
+fn try_hold(address: IpAddr, interface: u32, port: NonZeroU16) -> Result<PortHold, Step> {
+    let local = socket_addr(address, Some(interface), port.get());
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, None).map_err(at("socket"))?;
+    socket.attach_filter(&[DROP_ALL]).map_err(at("SO_ATTACH_FILTER"))?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true).map_err(at("IPV6_V6ONLY"))?;
+    }
+    match socket.bind(&local.into()) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Ok(PortHold::AlreadyHeld),
+        bound => bound.map_err(at("bind"))?,
+    }
+    // After the bind, or it would take the datagrams of a listener that allows sharing.
+    socket.set_reuse_address(true).map_err(at("SO_REUSEADDR"))?;
+    Ok(PortHold::Held(socket.into()))
+}
+
+/// The socket address of `address`; a link-local one gets `interface` as its scope.
+fn socket_addr(address: IpAddr, interface: Option<u32>, port: u16) -> SocketAddr {
+    match (address, interface) {
+        (IpAddr::V6(v6), Some(index)) if v6.is_unicast_link_local() => {
+            SocketAddrV6::new(v6, port, 0, index).into()
+        }
+        _ => SocketAddr::new(address, port),
+    }
+}
