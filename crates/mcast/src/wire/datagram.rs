@@ -57,7 +57,7 @@ impl<'a> Datagram<'a> {
     }
 
     #[inline]
-    fn parse_ipv4(packet: &'a [u8], checksum: ChecksumTrust) -> Result<Self, Malformed> {
+    pub(super) fn parse_ipv4(packet: &'a [u8], checksum: ChecksumTrust) -> Result<Self, Malformed> {
         let packet = ipv4::Packet::parse(packet)?;
         if packet.protocol() != Protocol::UDP {
             return Err(Malformed::NotUdp);
@@ -71,7 +71,7 @@ impl<'a> Datagram<'a> {
     }
 
     #[inline]
-    fn parse_ipv6(packet: &'a [u8], checksum: ChecksumTrust) -> Result<Self, Malformed> {
+    pub(super) fn parse_ipv6(packet: &'a [u8], checksum: ChecksumTrust) -> Result<Self, Malformed> {
         let packet = ipv6::Packet::parse(packet)?;
         let segment = match Upper::walk(packet.next_header(), packet.payload())? {
             Upper::Whole { protocol: Protocol::UDP, payload } => payload,

@@ -2,19 +2,25 @@
 //!
 //! Each format is a borrowed view with one accessor per field and a small `Repr` with `parse` and `emit`.
 //! A view exists only over bytes whose lengths and checksum were found right, so its accessors cannot fail.
-//! Nothing here allocates, and no input makes it panic. A relay or tap that has an IP packet in hand needs
-//! only [`Datagram::parse_ip`]. What a field *means* (whether a source may be multicast) is left to callers.
+//! Nothing here allocates, and no input makes it panic. A relay with an IP packet in hand needs only
+//! [`Datagram::parse_ip`], a tap with a frame [`Frame::parse`]. What a field *means* (whether a source may be
+//! multicast) is left to callers.
 
 mod addresses;
 pub mod checksum;
 pub mod datagram;
+pub mod ethernet;
 pub mod extension;
+pub mod frame;
 pub mod ipv4;
 pub mod ipv6;
 pub mod udp;
+pub mod vlan;
 
 pub use addresses::Addresses;
 pub use datagram::Datagram;
+pub use ethernet::MacAddress;
+pub use frame::Frame;
 
 /// What is known about a packet's UDP checksum before it is parsed. The IPv4 header's own checksum is
 /// verified in every case: no device vouches for it, and it is always filled in.

@@ -1,4 +1,8 @@
-//! Tests of the wire formats: golden bytes both ways, and properties over arbitrary ones.
+//! Tests of the wire formats: golden bytes both ways, refusals, and properties over arbitrary bytes.
 
 mod checksum;
+mod extensions;
+mod frames;
 mod golden;
+mod properties;
+mod refusals;
