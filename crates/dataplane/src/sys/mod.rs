@@ -1,3 +1,7 @@
-//! The kernel's interfaces that no safe crate wraps; the only unsafe code of the workspace.
+//! The only unsafe code: system calls and memory shared with the kernel, behind safe types.
 
+pub mod error_queue;
+pub mod mapping;
+pub mod packet;
+pub mod ring;
 pub mod sockopt;

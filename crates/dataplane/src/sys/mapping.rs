@@ -1,0 +1,80 @@
+//! Shared memory: a mapping of a descriptor, unmapped on drop.
+//!
+//! What other processes or the kernel may write is reached through atomics only; plain bytes are handed
+//! out by the modules that know when nobody writes them.
+#![expect(unsafe_code, reason = "mmap and the views into it")]
+
+use std::io;
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// A readable and writable shared mapping.
+#[derive(Debug)]
+pub struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping is owned memory without thread affinity; shared parts are reached by atomics.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// Maps the first `len` bytes of `fd`, shared. Errors are those of mmap(2).
+    pub fn new(fd: impl AsFd, len: usize) -> io::Result<Self> {
+        let flags = MapFlags::SHARED;
+        // SAFETY: a fresh address chosen by the kernel, so no existing memory is affected.
+        let base =
+            unsafe { mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags, fd, 0) }?;
+        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap returned null"))?;
+        Ok(Self { base, len })
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is mapped.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The 32-bit word at `offset`. Panics if it is misaligned or out of range.
+    pub fn atomic_u32(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset + 4 <= self.len, "word at {offset} of {}", self.len);
+        // SAFETY: in range by the assertion.
+        let word = unsafe { self.base.add(offset) };
+        // SAFETY: aligned by the assertion and page-aligned base; lives as long as `self`; only accessed atomically.
+        unsafe { AtomicU32::from_ptr(word.as_ptr().cast()) }
+    }
+
+    /// The whole mapping as 64-bit counters.
+    pub fn counters(&self) -> &[AtomicU64] {
+        // SAFETY: the base is page-aligned, the length is the mapping's, every bit pattern is valid, and all
+        // access to a mapping used for counters goes through these atomics.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().cast(), self.len / 8) }
+    }
+
+    /// The bytes at `offset`. Panics if they are out of range.
+    ///
+    /// # Safety
+    /// Nobody, the kernel and other processes included, writes these bytes while the slice lives.
+    pub unsafe fn bytes(&self, offset: usize, len: usize) -> &[u8] {
+        assert!(offset <= self.len && len <= self.len - offset, "{len} bytes at {offset} of {}", self.len);
+        // SAFETY: in range by the assertion.
+        let start = unsafe { self.base.add(offset) };
+        // SAFETY: in range, initialised by the kernel, and not written meanwhile as the caller promises.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), len) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: base and len are those of the mapping made in `new`; no reference outlives `self`.
+        let unmapped = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
+        debug_assert!(unmapped.is_ok(), "munmap of an own mapping");
+    }
+}

@@ -1,0 +1,288 @@
+//! Reading a packet socket's ring, frame by frame, without copying.
+//!
+//! [`Ring::receive`] hands out frames as [`Span`]s that stay readable until [`Ring::release`] gives their
+//! slots back to the kernel. Frames longer than a slot (jumbo frames, and the super-frames of a local or
+//! virtual sender) are fetched whole from the socket's queue, in order with the others.
+#![expect(unsafe_code, reason = "slots are read in memory shared with the kernel")]
+
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::num::NonZeroU16;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use mcast::wire::ChecksumTrust;
+use rustix::net::{RecvFlags, recv};
+
+use super::mapping::Mapping;
+use super::packet::SLOT_BYTES;
+
+/// Super-frames held at a time; when all are in use, the next waits for [`Ring::release`].
+const LONG_FRAMES: usize = 16;
+
+/// Bytes kept for one: the largest IP packet with its link header and `virtio_net_hdr`.
+const LONG_FRAME_BYTES: usize = 65_536 + 128;
+
+/// Bytes of `struct virtio_net_hdr`, which `PACKET_VNET_HDR` puts before the link header.
+const VNET_HEADER_BYTES: usize = 10;
+const VNET_GSO_NONE: u8 = 0;
+const VNET_GSO_UDP_FRAGMENTED: u8 = 3;
+const VNET_GSO_UDP_SEGMENTS: u8 = 5;
+
+/// Offset of `struct sockaddr_ll` in a slot: after the header, aligned as `TPACKET_ALIGN` does.
+const ADDRESS_OFFSET: usize = size_of::<libc::tpacket2_hdr>().next_multiple_of(16);
+
+/// How many leading bytes tell a queued long frame from another: link, IP and UDP headers.
+const IDENTITY_BYTES: usize = 64;
+
+/// Bytes received and not yet released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    offset: u32,
+    len: u32,
+}
+
+impl Span {
+    /// Length in bytes.
+    pub fn len(self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// The part of it at `offset`, `len` bytes long. Panics where it does not reach so far.
+    pub fn part(self, offset: usize, len: usize) -> Self {
+        assert!(offset <= self.len() && len <= self.len() - offset, "part of a span beyond its end");
+        // Both fit: they are at most self.len.
+        Self { offset: self.offset + offset as u32, len: len as u32 }
+    }
+}
+
+/// To whom the link layer addressed a frame, in the words of packet(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkTarget {
+    /// This host, a group or all.
+    Us,
+    /// Another host; seen because the interface is promiscuous, or with a VLAN tag of no interface.
+    OtherHost,
+    /// Sent by this host and looped back.
+    Own,
+}
+
+/// A frame as received.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame {
+    /// Ingress interface.
+    pub ifindex: u32,
+    /// To whom the link layer addressed it.
+    pub target: LinkTarget,
+    /// What the kernel knows of its checksums.
+    pub checksum: ChecksumTrust,
+    /// Payload bytes of each datagram, where this is a super-frame of several.
+    pub segment: Option<NonZeroU16>,
+    /// The packet from its IP header on, link-layer padding included.
+    pub packet: Span,
+}
+
+/// What [`Ring::receive`] found.
+#[derive(Debug, Clone, Copy)]
+pub enum Arrival {
+    /// A frame.
+    Frame(Frame),
+    /// A frame longer than a slot for which the socket's queue had no room: its bytes are lost.
+    Truncated,
+}
+
+/// The reading side of a ring.
+#[derive(Debug)]
+pub struct Ring {
+    fd: OwnedFd,
+    map: Mapping,
+    slots: u32,
+    /// The next slot to read.
+    next: u32,
+    /// Slots read and not released: those before `next`.
+    held: u32,
+    long: Box<[u8]>,
+    long_used: usize,
+    /// A long frame fetched from the queue for a slot that is still to come.
+    early: Option<usize>,
+}
+
+impl Ring {
+    /// Maps the ring of `ring_bytes` behind a packet socket, to be read from slot `next` on (0 for a fresh
+    /// ring; a successor goes on where [`Ring::position`] stood).
+    pub fn map(fd: OwnedFd, ring_bytes: usize, next: u32) -> io::Result<Self> {
+        let slots = u32::try_from(ring_bytes / SLOT_BYTES)
+            .ok()
+            .filter(|&n| n > 0)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the size of a ring"))?;
+        let map = Mapping::new(&fd, ring_bytes)?;
+        let long = vec![0; LONG_FRAMES * LONG_FRAME_BYTES].into_boxed_slice();
+        Ok(Self { fd, map, slots, next: next % slots, held: 0, long, long_used: 0, early: None })
+    }
+
+    /// The next frame, if one is there and can be held.
+    pub fn receive(&mut self) -> Option<Arrival> {
+        if self.held == self.slots {
+            return None;
+        }
+        let slot = self.next as usize * SLOT_BYTES;
+        let status = self.map.atomic_u32(slot).load(Ordering::Acquire);
+        if status & libc::TP_STATUS_USER == 0 {
+            return None;
+        }
+        let arrival = if status & libc::TP_STATUS_COPY == 0 {
+            self.short_frame(slot, status)
+        } else {
+            self.long_frame(slot, status)?
+        };
+        self.next = (self.next + 1) % self.slots;
+        self.held += 1;
+        Some(arrival)
+    }
+
+    /// The bytes of a span taken from this ring since the last release. Panics on any other beyond the ring.
+    pub fn bytes(&self, span: Span) -> &[u8] {
+        let offset = span.offset as usize;
+        match offset.checked_sub(self.map.len()) {
+            // SAFETY: spans are made for slots the kernel has handed over, which it does not write until
+            // `release`; that takes `&mut self`, so no slice handed out here outlives it.
+            None => unsafe { self.map.bytes(offset, span.len()) },
+            Some(long) => &self.long[long..long + span.len()],
+        }
+    }
+
+    /// Gives all frames received back to the kernel.
+    pub fn release(&mut self) {
+        let first = (self.next + self.slots - self.held) % self.slots;
+        for i in 0..self.held {
+            let slot = ((first + i) % self.slots) as usize * SLOT_BYTES;
+            self.map.atomic_u32(slot).store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        }
+        self.held = 0;
+        self.long_used = 0;
+        if let Some(early) = self.early.take() {
+            self.long.copy_within(early..early + LONG_FRAME_BYTES, 0);
+            self.early = Some(0);
+            self.long_used = 1;
+        }
+    }
+
+    /// The slot the next frame arrives in.
+    pub fn position(&self) -> u32 {
+        self.next
+    }
+
+    fn header(&self, slot: usize) -> libc::tpacket2_hdr {
+        // SAFETY: the slot's status said USER, so the kernel does not write it now.
+        let bytes = unsafe { self.map.bytes(slot, size_of::<libc::tpacket2_hdr>()) };
+        // SAFETY: the slice has the size of the structure, for which every bit pattern is valid.
+        unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) }
+    }
+
+    /// Ingress interface and link target from the slot's `sockaddr_ll`.
+    fn link(&self, slot: usize) -> (u32, LinkTarget) {
+        // SAFETY: as in `header`.
+        let address = unsafe { self.map.bytes(slot + ADDRESS_OFFSET, size_of::<libc::sockaddr_ll>()) };
+        let at = offset_of!(libc::sockaddr_ll, sll_ifindex);
+        let ifindex = u32::from_ne_bytes([address[at], address[at + 1], address[at + 2], address[at + 3]]);
+        let target = match address[offset_of!(libc::sockaddr_ll, sll_pkttype)] {
+            libc::PACKET_OTHERHOST => LinkTarget::OtherHost,
+            libc::PACKET_OUTGOING | libc::PACKET_LOOPBACK => LinkTarget::Own,
+            _ => LinkTarget::Us,
+        };
+        (ifindex, target)
+    }
+
+    fn short_frame(&self, slot: usize, status: u32) -> Arrival {
+        let header = self.header(slot);
+        let (mac, net) = (usize::from(header.tp_mac), usize::from(header.tp_net));
+        if header.tp_snaplen != header.tp_len || net < mac {
+            return Arrival::Truncated;
+        }
+        let len = (header.tp_snaplen as usize).saturating_sub(net - mac);
+        let packet = Span { offset: (slot + net) as u32, len: len as u32 };
+        let vnet = Span { offset: (slot + mac - VNET_HEADER_BYTES) as u32, len: VNET_HEADER_BYTES as u32 };
+        let segment = segment_bytes(self.bytes(vnet));
+        let (ifindex, target) = self.link(slot);
+        Arrival::Frame(Frame { ifindex, target, checksum: trust(status), segment, packet })
+    }
+
+    /// A frame longer than its slot. `None`: it must wait for a release.
+    fn long_frame(&mut self, slot: usize, status: u32) -> Option<Arrival> {
+        let header = self.header(slot);
+        let (mac, net) = (usize::from(header.tp_mac), usize::from(header.tp_net));
+        let vnet = slot + mac - VNET_HEADER_BYTES;
+        let in_slot = VNET_HEADER_BYTES + (header.tp_snaplen as usize).min(IDENTITY_BYTES);
+        let identity = Span { offset: vnet as u32, len: in_slot as u32 };
+        let udp = is_udp_or_plain(self.bytes(identity));
+        let buffer = match self.early.take() {
+            Some(buffer) => buffer,
+            None if !udp => {
+                // No datagram of ours: taken off the queue, not copied.
+                let mut scrap = [0; VNET_HEADER_BYTES];
+                let _ = recv(&self.fd, &mut scrap[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC);
+                let (ifindex, target) = self.link(slot);
+                let len = (header.tp_snaplen as usize).saturating_sub(net - mac);
+                let packet = Span { offset: (slot + net) as u32, len: len as u32 };
+                let checksum = trust(status);
+                return Some(Arrival::Frame(Frame { ifindex, target, checksum, segment: None, packet }));
+            }
+            None if self.long_used == LONG_FRAMES => return None,
+            None => {
+                let buffer = self.long_used * LONG_FRAME_BYTES;
+                let into = &mut self.long[buffer..buffer + LONG_FRAME_BYTES];
+                if recv(&self.fd, into, RecvFlags::DONTWAIT | RecvFlags::TRUNC).is_err() {
+                    return Some(Arrival::Truncated);
+                }
+                self.long_used += 1;
+                buffer
+            }
+        };
+        // A predecessor that died between fetching and releasing leaves slots whose frame is gone from the
+        // queue: the queue is then ahead of the ring, and what was fetched belongs to a later slot.
+        if self.bytes(identity) != &self.long[buffer..buffer + in_slot] {
+            self.early = Some(buffer);
+            return Some(Arrival::Truncated);
+        }
+        let base = self.map.len() + buffer;
+        let segment = segment_bytes(&self.long[buffer..buffer + VNET_HEADER_BYTES]);
+        let link_bytes = VNET_HEADER_BYTES + net - mac;
+        let len = (header.tp_len as usize).min(LONG_FRAME_BYTES - VNET_HEADER_BYTES) - (net - mac);
+        let packet = Span { offset: (base + link_bytes) as u32, len: len as u32 };
+        let (ifindex, target) = self.link(slot);
+        Some(Arrival::Frame(Frame { ifindex, target, checksum: trust(status), segment, packet }))
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn trust(status: u32) -> ChecksumTrust {
+    if status & libc::TP_STATUS_CSUMNOTREADY != 0 {
+        ChecksumTrust::Partial
+    } else if status & libc::TP_STATUS_CSUM_VALID != 0 {
+        ChecksumTrust::Trusted
+    } else {
+        ChecksumTrust::Verify
+    }
+}
+
+/// `gso_size` of a `virtio_net_hdr` in host order, where it stands for several datagrams.
+fn segment_bytes(vnet: &[u8]) -> Option<NonZeroU16> {
+    (vnet[1] == VNET_GSO_UDP_SEGMENTS)
+        .then(|| NonZeroU16::new(u16::from_ne_bytes([vnet[4], vnet[5]])))
+        .flatten()
+}
+
+/// Whether a `virtio_net_hdr` can stand before a UDP packet: it names no segmentation, or one of UDP.
+fn is_udp_or_plain(vnet: &[u8]) -> bool {
+    matches!(vnet[1], VNET_GSO_NONE | VNET_GSO_UDP_FRAGMENTED | VNET_GSO_UDP_SEGMENTS)
+}

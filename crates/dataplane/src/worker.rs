@@ -1,0 +1,165 @@
+//! A worker: reads its rings, matches, queues on legs, flushes, releases. Follows one table at a time.
+//!
+//! It starts with the supervisor's rights and gives them up before it reads the first frame. Its loop
+//! neither allocates nor locks, logs or reads a clock per packet.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::confine;
+use crate::counters::{Counters, WorkerCounter};
+use crate::forward::Forwarder;
+use crate::ipc::{self, FromWorker, Start, ToWorker};
+use crate::sys::ring::Ring;
+use crate::table::Table;
+
+/// Rounds between two looks at the control socket while frames keep coming.
+const ROUNDS_PER_CONTROL: u32 = 64;
+
+/// Why a worker ended other than by order.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The control socket failed or said something out of turn.
+    #[error("worker: control socket: {0}")]
+    Control(io::Error),
+    /// The supervisor's first message was not a start with its descriptors.
+    #[error("worker: started without instructions: it is run by mcrd, not by hand")]
+    NoStart,
+    /// Memory or descriptors could not be used.
+    #[error("worker: {what}: {error}")]
+    Setup {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        error: io::Error,
+    },
+    /// Rights could not be given up.
+    #[error(transparent)]
+    Confine(#[from] confine::ConfineError),
+    /// Waiting for frames failed.
+    #[error("worker: poll: {0}")]
+    Poll(io::Error),
+}
+
+/// Runs a worker whose control socket is `control`, until it is told to stop or the supervisor is gone.
+///
+/// # Errors
+/// Any [`WorkerError`]; the supervisor starts a successor.
+pub fn run(control: OwnedFd) -> Result<(), WorkerError> {
+    let first = ipc::receive::<ToWorker>(&control).map_err(WorkerError::Control)?;
+    let Some((ToWorker::Start(start), descriptors)) = first else { return Err(WorkerError::NoStart) };
+    let mut worker = Worker::begin(&start, descriptors, control)?;
+    ipc::send(&worker.control, &FromWorker::Ready, &[]).map_err(WorkerError::Control)?;
+    worker.relay()
+}
+
+struct Worker {
+    control: OwnedFd,
+    rings: [Ring; 2],
+    counters: Counters,
+    sockets: FxHashMap<u32, OwnedFd>,
+    forwarder: Forwarder,
+    busy_poll: bool,
+    stopping: bool,
+}
+
+/// The counters in which each ring's position is kept, in the order of the rings.
+const POSITIONS: [WorkerCounter; 2] = [WorkerCounter::Position4, WorkerCounter::Position6];
+
+impl Worker {
+    fn begin(start: &Start, descriptors: Vec<OwnedFd>, control: OwnedFd) -> Result<Self, WorkerError> {
+        let setup = |what| move |error| WorkerError::Setup { what, error };
+        let [ring4, ring6, counters] =
+            <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| WorkerError::NoStart)?;
+        let counters = Counters::map(&counters, start.slots).map_err(setup("map the counters"))?;
+        let ring_bytes = start.ring_bytes as usize;
+        let map = |fd, position| {
+            let next = counters.worker(position) as u32;
+            Ring::map(fd, ring_bytes, next).map_err(setup("map a packet ring"))
+        };
+        let rings = [map(ring4, POSITIONS[0])?, map(ring6, POSITIONS[1])?];
+        confine::confine(start.core, start.user)?;
+        Ok(Self {
+            control,
+            rings,
+            counters,
+            sockets: FxHashMap::default(),
+            forwarder: Forwarder::default(),
+            busy_poll: start.busy_poll,
+            stopping: false,
+        })
+    }
+
+    fn relay(&mut self) -> Result<(), WorkerError> {
+        let mut rounds = 0;
+        loop {
+            let mut frames = 0;
+            for (ring, position) in self.rings.iter_mut().zip(POSITIONS) {
+                frames += self.forwarder.round(ring, &self.counters, &self.sockets);
+                self.counters.set_worker(position, ring.position().into());
+            }
+            rounds += 1;
+            if frames == 0 {
+                if self.stopping {
+                    return ipc::send(&self.control, &FromWorker::Stopped, &[]).map_err(WorkerError::Control);
+                }
+                if self.wait(if self.busy_poll { Some(Timespec::default()) } else { None })? {
+                    return Ok(());
+                }
+            } else if rounds % ROUNDS_PER_CONTROL == 0 && self.wait(Some(Timespec::default()))? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for frames or word from the supervisor; answers whether that is gone.
+    fn wait(&mut self, timeout: Option<Timespec>) -> Result<bool, WorkerError> {
+        let mut fds = [
+            PollFd::new(&self.control, PollFlags::IN),
+            PollFd::new(&self.rings[0], PollFlags::IN),
+            PollFd::new(&self.rings[1], PollFlags::IN),
+        ];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(WorkerError::Poll(error.into())),
+        }
+        if fds[0].revents().is_empty() {
+            return Ok(false);
+        }
+        self.obey()
+    }
+
+    /// Carries out one message; answers whether the supervisor is gone.
+    fn obey(&mut self) -> Result<bool, WorkerError> {
+        let received = ipc::receive::<ToWorker>(self.control.as_fd()).map_err(WorkerError::Control)?;
+        match received {
+            None => return Ok(true),
+            Some((ToWorker::Start(_), _)) => return Err(WorkerError::NoStart),
+            Some((ToWorker::Sockets(numbers), descriptors)) => {
+                self.sockets.extend(numbers.into_iter().zip(descriptors));
+            }
+            Some((ToWorker::Table { bytes }, descriptors)) => {
+                let table = read_table(descriptors, bytes)
+                    .map_err(|error| WorkerError::Setup { what: "read the forwarding table", error })?;
+                let used: FxHashSet<u32> = table.legs().map(|leg| leg.socket).collect();
+                self.sockets.retain(|number, _| used.contains(number));
+                let generation = table.generation;
+                self.forwarder = Forwarder::new(table);
+                ipc::send(&self.control, &FromWorker::Applied(generation), &[])
+                    .map_err(WorkerError::Control)?;
+            }
+            Some((ToWorker::Stop, _)) => self.stopping = true,
+        }
+        Ok(false)
+    }
+}
+
+/// Reads a table from the memory behind the one descriptor.
+fn read_table(descriptors: Vec<OwnedFd>, bytes: u32) -> io::Result<Table> {
+    let [fd] = <[OwnedFd; 1]>::try_from(descriptors)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a table without its memory"))?;
+    Table::read(fd, bytes)
+}
