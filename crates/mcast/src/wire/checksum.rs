@@ -8,7 +8,8 @@
 /// independent accumulators and SSE2 lanes, which spend further instructions on saving each carry.
 const CHAIN: usize = 64;
 
-/// A sum in progress, in native byte order. It cannot overflow: each addend is below 2^33.
+/// A sum in progress, in native byte order. It does not overflow: each addend is below 2^33, or 2^30 times its
+/// bytes for arrays.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sum(u64);
 
@@ -17,10 +18,12 @@ impl Sum {
     #[inline]
     pub fn of(bytes: &[u8]) -> Self {
         let (chains, tail) = bytes.as_chunks::<CHAIN>();
-        let (sum, carries) = chains.iter().fold((0, 0), |(sum, carries), chain| {
-            let (sum, carry) = add_chain(sum, chain);
-            (sum, carries + u64::from(carry))
-        });
+        // Each chain is summed for itself, so that the next need not wait for it.
+        let (sum, carries) =
+            chains.iter().map(sum_chain).fold((0u64, 0), |(sum, carries), (chain, carry)| {
+                let (sum, carry) = sum.carrying_add(chain, carry);
+                (sum, carries + u64::from(carry))
+            });
         let (words, tail) = tail.as_chunks::<8>();
         let sum =
             words.iter().fold(halves(sum) + carries, |sum, word| sum + halves(u64::from_ne_bytes(*word)));
@@ -32,7 +35,7 @@ impl Sum {
     pub fn of_array<const N: usize>(bytes: &[u8; N]) -> Self {
         let (words, tail) = bytes.as_chunks::<4>();
         let sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
-        Self(halves(sum + pairs(tail)))
+        Self(sum + pairs(tail))
     }
 
     /// This sum and another of bytes that begin at an even offset.
@@ -71,11 +74,10 @@ impl Sum {
 
     #[inline]
     fn fold_native(self) -> u16 {
-        let sum = halves(halves(self.0));
-        let sum = (sum >> 16) + (sum & 0xffff);
-        let sum = (sum >> 16) + (sum & 0xffff);
-        // Two folds leave at most 0x1_0000 of a 32-bit sum, the third at most 0xffff.
-        ((sum >> 16) + (sum & 0xffff)) as u16
+        // Added to itself with its halves exchanged, a word has their sum in its upper half, and the carry out
+        // of the lower one is the end-around carry.
+        let sum = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
+        (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
     }
 }
 
@@ -85,11 +87,13 @@ pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
     Sum::default().plus_u16(!checksum).plus_u16(!old).plus_u16(new).checksum()
 }
 
-/// Adds eight words by one carry chain; the carry out is the caller's.
+/// The sum of eight words and the carry out, which is the caller's to add.
 #[inline]
-fn add_chain(sum: u64, chain: &[u8; CHAIN]) -> (u64, bool) {
+fn sum_chain(chain: &[u8; CHAIN]) -> (u64, bool) {
     let (words, _) = chain.as_chunks::<8>();
-    words.iter().fold((sum, false), |(sum, carry), word| sum.carrying_add(u64::from_ne_bytes(*word), carry))
+    words
+        .iter()
+        .fold((0, false), |(sum, carry), word| u64::carrying_add(sum, u64::from_ne_bytes(*word), carry))
 }
 
 /// The ones' complement sum of a word's two halves: below 2^33, congruent to the word.

@@ -36,7 +36,7 @@ impl<'a> Packet<'a> {
         let (header, _) = bytes.split_first_chunk::<HEADER_LEN>().ok_or(Malformed::Truncated)?;
         let header_len = usize::from(header[0] & 0x0f) * 4;
         let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        if header[0] >> 4 != 4 || header_len < HEADER_LEN || total < header_len {
+        if header[0] >> 4 != 4 || header_len < HEADER_LEN {
             return Err(Malformed::Header);
         }
         let packet = bytes.get(..total).ok_or(Malformed::Truncated)?;
