@@ -5,16 +5,21 @@ use nix::sys::socket::{AddressFamily, LinkAddr, SockaddrLike as _};
 
 use crate::Netns;
 
-/// The link-layer address of `name`: interface index, hardware type and MAC.
-pub(crate) fn link_address(netns: &Netns, name: &str) -> Result<LinkAddr> {
-    let found = netns.enter(|| {
+/// The link-layer address of `name`: interface index, hardware type and MAC. `None` when the link has no MAC.
+pub(crate) fn link_address(netns: &Netns, name: &str) -> Result<Option<LinkAddr>> {
+    netns.enter(|| {
         let mut all = nix::ifaddrs::getifaddrs()?;
-        anyhow::Ok(all.find_map(|entry| {
+        Ok(all.find_map(|entry| {
             let address = entry.address.filter(|a| a.family() == Some(AddressFamily::Packet))?;
             (entry.interface_name == name).then(|| address.as_link_addr().copied())?
         }))
-    })?;
-    found.with_context(|| format!("no interface {name} in {}", netns.name()))
+    })
+}
+
+/// The interface index.
+pub(crate) fn index(netns: &Netns, name: &str) -> Result<u32> {
+    let found = netns.enter(|| nix::net::if_::if_nametoindex(name));
+    found.with_context(|| format!("interface {name} in {}", netns.name()))
 }
 
 /// One field of `ip -j -d link show`.

@@ -7,6 +7,7 @@
 //! Root and the tools `ip`, `nsenter` and `ethtool` are needed: [`available`] says what is missing and
 //! [`skip_unless_available!`] ends a test early with a line `test-skipped: …` that a caller can count.
 
+mod bridge;
 pub mod inject;
 mod interface;
 pub mod link;
@@ -16,9 +17,12 @@ mod packet_socket;
 pub mod probe;
 pub mod process;
 mod seen;
+mod sender;
 pub mod stats;
 pub mod topology;
+mod tun;
 
+pub use bridge::Bridge;
 pub use inject::{Datagram, Injector};
 pub use link::{Link, Veth};
 pub use mac::Mac;
@@ -26,8 +30,10 @@ pub use netns::{Netns, available};
 pub use probe::Probe;
 pub use process::{Daemon, eventually, json, run};
 pub use seen::{Checksum, Fragment, Other, Seen, Vlan};
+pub use sender::Sender;
 pub use stats::{EgressStats, IngressStats, Stats};
 pub use topology::{Chain, Fan, Line, Port};
+pub use tun::Tun;
 
 /// Ends the calling test, counted as skipped, where namespaces cannot be made.
 ///

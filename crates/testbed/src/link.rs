@@ -1,10 +1,10 @@
-//! Links between namespaces: veth pairs, bridges, macvlan and tun, and what may be set on each.
+//! Links and what may be set on them; veth pairs between namespaces and macvlan on top of a link.
 
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 
-use crate::interface::{link_address, link_field, mtu};
+use crate::interface::{index, link_address, link_field, mtu};
 use crate::{Mac, Netns};
 
 /// One interface in one namespace.
@@ -119,13 +119,30 @@ impl Link {
         value.as_u64().with_context(|| format!("no counter {direction} {what} on {}", self.name))
     }
 
+    /// Puts a macvlan on top of it, in any namespace, and brings it up; `mode` is `bridge`, `private`, `vepa`
+    /// or `passthru`.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn macvlan(&self, netns: &Netns, name: &str, mode: &str) -> Result<Self> {
+        let (parent, place) = (&self.name, netns.name());
+        self.netns
+            .ip(&format!("link add link {parent} name {name} netns {place} type macvlan mode {mode}"))?;
+        let link = Self::existing(netns, name);
+        link.up()?;
+        Ok(link)
+    }
+
     /// Its MAC address.
     ///
     /// # Errors
     /// When the interface does not exist or has none.
     pub fn mac(&self) -> Result<Mac> {
         let address = link_address(&self.netns, &self.name)?;
-        address.addr().map(Mac).with_context(|| format!("{} has no MAC", self.name))
+        address
+            .and_then(|address| address.addr())
+            .map(Mac)
+            .with_context(|| format!("{} has no MAC", self.name))
     }
 
     /// Its index in its namespace.
@@ -133,8 +150,7 @@ impl Link {
     /// # Errors
     /// When the interface does not exist.
     pub fn index(&self) -> Result<u32> {
-        let index = link_address(&self.netns, &self.name)?.ifindex();
-        u32::try_from(index).context("an interface index that fits")
+        index(&self.netns, &self.name)
     }
 
     /// Its MTU in bytes.
@@ -145,13 +161,13 @@ impl Link {
         mtu(&self.netns, &self.name)
     }
 
-    /// Its operational state as `ip link` names it: `UP`, `DOWN`, `LOWERLAYERDOWN`, `UNKNOWN`.
+    /// Whether it is up and its other end is too.
     ///
     /// # Errors
     /// When the interface does not exist.
-    pub fn state(&self) -> Result<String> {
-        let value = link_field(&self.netns, &self.name, "operstate")?;
-        Ok(value.as_str().unwrap_or_default().to_owned())
+    pub fn carrier(&self) -> Result<bool> {
+        let flags = link_field(&self.netns, &self.name, "flags")?;
+        Ok(flags.as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "LOWER_UP")))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `nix` provides them: it is the one safe binding that has `sockaddr_ll` and unknown control messages. Two
 //! options it does not name are declared with its own `sockopt_impl!`. A link address from `getifaddrs` carries
-//! protocol 0, with which bind(2) keeps the protocol the socket was opened with (packet(7)).
+//! protocol 0, with which bind(2) keeps the protocol the socket was opened with. A link without a MAC has no such
+//! address: its socket stays unbound and sorts out the frames of other interfaces.
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -15,11 +16,9 @@ use nix::sys::socket::{
 };
 
 use crate::Netns;
-use crate::interface::link_address;
+use crate::interface::{index, link_address};
 use crate::seen::Vlan;
 
-/// A kernel receive buffer for some 50,000 frames of 1400 bytes.
-const RECEIVE_BUFFER: usize = 128 << 20;
 /// The largest frame: a GSO super-frame of 64 KiB with its link header.
 const FRAME_MAX: usize = (64 << 10) + 64;
 
@@ -55,42 +54,42 @@ pub(crate) struct Frame {
 #[derive(Debug)]
 pub(crate) struct PacketSocket {
     fd: OwnedFd,
-    address: LinkAddr,
+    index: usize,
+    address: Option<LinkAddr>,
 }
 
 impl PacketSocket {
-    /// Opens a socket that receives every frame of the interface, from the moment this returns.
-    pub(crate) fn receiver(netns: &Netns, interface: &str) -> Result<Self> {
-        let address = link_address(netns, interface)?;
+    /// Opens a socket that receives every frame of the interface, from the moment this returns. `buffer` is
+    /// the kernel's receive buffer in bytes.
+    pub(crate) fn receiver(netns: &Netns, interface: &str, buffer: usize) -> Result<Self> {
+        let (index, address) = (index(netns, interface)?, link_address(netns, interface)?);
         let all = SockProtocol::EthAll;
         let open = || socket(AddressFamily::Packet, SockType::Raw, flags(), all);
         let fd = netns.enter(open).context("open a packet socket")?;
-        bind(fd.as_raw_fd(), &address).with_context(|| format!("bind a packet socket to {interface}"))?;
-        sockopt::RcvBufForce.set(&fd, &RECEIVE_BUFFER).context("SO_RCVBUFFORCE")?;
+        if let Some(address) = &address {
+            bind(fd.as_raw_fd(), address).with_context(|| format!("bind a packet socket to {interface}"))?;
+        }
+        sockopt::RcvBufForce.set(&fd, &buffer).context("SO_RCVBUFFORCE")?;
         sockopt::ReceiveTimestampns.set(&fd, &true).context("SO_TIMESTAMPNS")?;
         options::Auxdata.set(&fd, &true).context("PACKET_AUXDATA")?;
-        let opened = Self { fd, address };
+        let opened = Self { fd, index: usize::try_from(index)?, address };
         opened.discard_queued()?;
         Ok(opened)
     }
 
     /// Opens a socket that only sends on the interface.
     pub(crate) fn sender(netns: &Netns, interface: &str) -> Result<Self> {
-        let address = link_address(netns, interface)?;
+        let (index, address) = (index(netns, interface)?, link_address(netns, interface)?);
         // Protocol 0 (no `SockProtocol`): nothing is ever queued for reading.
         let open = || socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None);
         let fd = netns.enter(open).context("open a packet socket")?;
-        Ok(Self { fd, address })
-    }
-
-    /// ARPHRD_ number of the interface's link type.
-    pub(crate) fn hardware_type(&self) -> u16 {
-        self.address.hatype()
+        Ok(Self { fd, index: usize::try_from(index)?, address })
     }
 
     /// Sends one whole frame, link header included.
     pub(crate) fn send(&self, frame: &[u8]) -> nix::Result<usize> {
-        sendto(self.fd.as_raw_fd(), frame, &self.address, MsgFlags::empty())
+        let address = self.address.as_ref().ok_or(Errno::EADDRNOTAVAIL)?;
+        sendto(self.fd.as_raw_fd(), frame, address, MsgFlags::empty())
     }
 
     /// The next incoming frame; `None` when none is queued.
@@ -114,7 +113,7 @@ impl PacketSocket {
 
     fn is_incoming(&self, from: &LinkAddr) -> bool {
         // Between socket(2) and bind(2) frames of every interface are queued.
-        from.ifindex() == self.address.ifindex() && from.pkttype() != PKTTYPE_OUTGOING
+        from.ifindex() == self.index && from.pkttype() != PKTTYPE_OUTGOING
     }
 
     fn receive_any(&self, buffer: &mut Buffer) -> nix::Result<(Frame, LinkAddr)> {

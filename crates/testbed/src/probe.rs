@@ -14,12 +14,13 @@ use anyhow::{Context as _, Result};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::OwnedFd;
 
-use crate::Netns;
 use crate::interface;
 use crate::packet_socket::{Buffer, Frame, PacketSocket};
 use crate::seen::{LinkKind, Other, Parsed, Seen, parse};
+use crate::{Link, Netns};
 
-const ARPHRD_NONE: u16 = 0xfffe;
+/// A kernel receive buffer for some 50,000 frames of 1400 bytes.
+const RECEIVE_BUFFER: usize = 128 << 20;
 /// More than this is a runaway test; the reader stops there and the probe panics.
 const CAPTURE_MAX_BYTES: usize = 4 << 30;
 
@@ -61,9 +62,26 @@ impl Probe {
     /// # Errors
     /// When the interface does not exist or packet sockets are refused.
     pub fn open(netns: &Netns, interface: &str) -> Result<Self> {
-        let socket = PacketSocket::receiver(netns, interface)?;
+        Self::with_receive_buffer(netns, interface, RECEIVE_BUFFER)
+    }
+
+    /// Starts a capture on a link.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn on(link: &Link) -> Result<Self> {
+        Self::open(link.netns(), link.name())
+    }
+
+    /// Starts a capture with a kernel receive buffer of `bytes` instead of 128 MiB.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn with_receive_buffer(netns: &Netns, interface: &str, bytes: usize) -> Result<Self> {
+        let socket = PacketSocket::receiver(netns, interface, bytes)?;
         let mtu = interface::mtu(netns, interface)?;
-        let link = LinkKind { ethernet: socket.hardware_type() != ARPHRD_NONE, mtu };
+        let kind = interface::link_field(netns, interface, "link_type")?;
+        let link = LinkKind { ethernet: kind == "ether" || kind == "loopback", mtu };
         let stop = eventfd(0, EventfdFlags::CLOEXEC).context("eventfd")?;
         let (stopped, captured) = (stop.try_clone()?, Arc::<Captured>::default());
         let sink = Arc::clone(&captured);
@@ -201,6 +219,9 @@ fn read_all(socket: &PacketSocket, stop: &OwnedFd, captured: &Captured) {
         ];
         let _interrupted = poll(&mut waits, None);
         if !waits[1].revents().is_empty() {
+            // Losses since the last reading count too.
+            let last = read_queued(socket, captured, &mut buffer);
+            captured.lock().failure = last.err().map(|error| format!("{error:#}"));
             return;
         }
     }
