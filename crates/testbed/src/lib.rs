@@ -8,7 +8,8 @@
 //! [`skip_unless_available!`] ends a test early with a line `test-skipped: …` that a caller can count.
 
 mod bridge;
-pub mod inject;
+mod datagram;
+mod inject;
 mod interface;
 pub mod link;
 mod mac;
@@ -23,7 +24,8 @@ pub mod topology;
 mod tun;
 
 pub use bridge::Bridge;
-pub use inject::{Datagram, Injector};
+pub use datagram::Datagram;
+pub use inject::Injector;
 pub use link::{Link, Veth};
 pub use mac::Mac;
 pub use netns::{Netns, available};

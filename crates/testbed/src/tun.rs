@@ -36,7 +36,11 @@ impl Tun {
         let ends = [end(a, &path("a"), &path("b"))?, end(b, &path("b"), &path("a"))?];
         let (near, far) = (Link::existing(a.0, a.1), Link::existing(b.0, b.1));
         for (link, socket) in [(&near, path("a")), (&far, path("b"))] {
-            eventually(START, format!("tun device {}", link.name()), || link.index().is_ok());
+            eventually(
+                START,
+                format!("tun device {} held by socat, if that is installed", link.name()),
+                || link.index().is_ok(),
+            );
             eventually(START, "socat's socket", || std::path::Path::new(&socket).exists());
             // A packet for an end that is not up yet would end its socat.
             link.netns().sysctl(&format!("net.ipv6.conf.{}.disable_ipv6", link.name()), "1")?;
