@@ -1,4 +1,5 @@
 //! The library behind `mcrd`, `mcrctl` and `mcrgen`.
 
 pub mod api;
+pub mod ctl;
 pub mod supervisor;

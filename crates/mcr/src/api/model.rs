@@ -36,6 +36,13 @@ pub struct RuleStatus {
     pub reason: String,
 }
 
+/// `DELETE /v1/rules/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// The rule that is gone.
+    pub removed: String,
+}
+
 /// What an apply does, or with `dry_run` would do: rule names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {

@@ -1,3 +1,7 @@
-//! mcrctl
+//! `mcrctl` controls a running `mcrd`; all of it is [`mcr::ctl`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mcr::ctl::main(std::env::args_os())
+}

@@ -1,0 +1,9 @@
+//! The control interface over a real Unix socket: the server, the `mcrctl` binary, and hostile clients.
+//!
+//! The supervisor behind it is a stand-in that answers from a list; all else is what the daemon runs.
+
+mod bounds;
+mod fixture;
+mod path;
+mod server;
+mod verbs;
