@@ -31,7 +31,7 @@ pub enum EndpointError {
     #[error("the endpoint is empty: write [SOURCE@]ADDRESS[%INTERFACE][:PORT], as in 239.1.1.1%eth0:5000")]
     Empty,
     /// Neither an IPv4 nor an IPv6 address.
-    #[error("{0:?} is not an IP address: write IPv4 as 239.1.1.1, IPv6 in brackets as [ff3e::1]")]
+    #[error("{0:?} is not an IP address: write IPv4 as 239.1.1.1, IPv6 as [ff3e::1]")]
     Address(String),
     /// An IPv6 address without brackets, so that a port could not be told from it.
     #[error("{0:?} has an IPv6 address without brackets: write it as in [ff3e::1]%eth0:5000")]
@@ -73,6 +73,15 @@ pub enum EndpointError {
     /// `SOURCE@` on an output.
     #[error("output {0} begins with a source: an output's source is an option, write {1}")]
     SourceOnOutput(Box<Endpoint>, String),
+    /// A table with neither or both of the keys that hold the address.
+    #[error("one of group and address is needed: write group for multicast, address for unicast")]
+    GroupOrAddress,
+    /// Unicast under the key for multicast.
+    #[error("group = {0} is not multicast: write a group, or address = {0} for a host")]
+    NotGroup(IpAddr),
+    /// Multicast under the key for unicast.
+    #[error("address = {0} is multicast: write group = {0}")]
+    NotHost(IpAddr),
     /// An option without `=`.
     #[error("{0:?} is not an option: write KEY=VALUE with one of {LEG_OPTIONS}")]
     OptionForm(String),

@@ -107,6 +107,12 @@ impl Leg {
         Endpoint { source: None, address: self.address, interface: self.interface.clone(), port: self.port }
     }
 
+    /// The leg with the place of a missing interface marked, for a remedy.
+    pub(crate) fn with_interface_marked(&self) -> String {
+        let bare = self.endpoint().to_string();
+        self.to_string().replacen(&bare, &self.endpoint().with_interface_marked(), 1)
+    }
+
     fn set_option(&mut self, key: &str, value: &str) -> Result<(), EndpointError> {
         match key {
             "source" => self.source = value.parse()?,

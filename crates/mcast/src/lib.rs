@@ -5,15 +5,28 @@
 //! interface names, joining groups and moving packets is left to its users.
 #![forbid(unsafe_code)]
 
+mod check;
+mod cores;
 mod endpoint;
+mod file;
+mod file_place;
 mod flow;
 mod leg;
+mod loops;
 mod name;
 mod rule;
+mod serial;
+mod set;
 pub mod wire;
+mod worker;
 
+pub use check::{AddressError, OUTPUTS_MAX, RuleError, RulePart};
+pub use cores::{CoreList, CoreListError};
 pub use endpoint::{Endpoint, EndpointError};
+pub use file::{FileError, Mistake, RuleFile};
 pub use flow::Flow;
 pub use leg::{Dscp, Leg, LegSource, SourcePort, Ttl};
 pub use name::{InterfaceName, NameError, RuleName};
-pub use rule::{Engine, Rule};
+pub use rule::{Engine, EngineError, Rule};
+pub use set::{Diff, RULES_MAX, RuleSet, SetError, SetFault};
+pub use worker::WorkerOptions;
