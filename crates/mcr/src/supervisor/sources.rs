@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use dataplane::sys::sockopt::set_recverr;
 use rustix::io::Errno;
 use rustix::net::netdevice::index_to_name;
-use rustix::net::sockopt;
+use rustix::net::{connect_unspec, sockopt};
 use socket2::{Domain, SockFilter, Socket, Type};
 
 /// The discard port (RFC 863): a connect needs some port, and no datagram is sent.
@@ -81,33 +81,58 @@ impl fmt::Display for Place {
 }
 
 /// Asks the kernel which source address and MTU a datagram to `destination` gets, on the interface with index
-/// `interface` if given. A few system calls, nothing is sent.
+/// `interface` if given. For many destinations in a row [`Scratch`] is twice as fast.
 ///
 /// # Errors
 /// Why nothing can be sent there now.
 pub fn pick(destination: IpAddr, interface: Option<u32>) -> Result<Picked, NoSource> {
-    let refused = |error| NoSource::Refused { place: Place { destination, interface: None }, error };
-    let socket = Socket::new(Domain::for_address(socket_addr(destination, None, 0)), Type::DGRAM, None)
-        .map_err(refused)?;
-    if let Some(index) = interface {
-        // The same output interface in the route lookup that IP_PKTINFO or IPV6_PKTINFO gives a leg.
-        socket
-            .bind_device_by_index_v4(NonZeroU32::new(index))
-            .map_err(|error| no_source(error, &socket, destination, interface))?;
+    Scratch::default().pick(destination, interface)
+}
+
+/// The sockets that questions are put with. They send nothing.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    v4: Option<Socket>,
+    v6: Option<Socket>,
+}
+
+impl Scratch {
+    /// As [`pick`], in five system calls.
+    ///
+    /// # Errors
+    /// Why nothing can be sent there now.
+    pub fn pick(&mut self, destination: IpAddr, interface: Option<u32>) -> Result<Picked, NoSource> {
+        let refused = |error| NoSource::Refused { place: Place { destination, interface: None }, error };
+        let (kept, domain) = match destination {
+            IpAddr::V4(_) => (&mut self.v4, Domain::IPV4),
+            IpAddr::V6(_) => (&mut self.v6, Domain::IPV6),
+        };
+        let socket = match kept.take() {
+            Some(socket) => socket,
+            None => Socket::new(domain, Type::DGRAM, None).map_err(refused)?,
+        };
+        let picked = ask(&socket, destination, interface);
+        // Without this the next answer would be this one's source address.
+        if connect_unspec(&socket).is_ok() {
+            *kept = Some(socket);
+        }
+        picked
     }
-    socket
-        .connect(&socket_addr(destination, interface, SCRATCH_PORT).into())
-        .map_err(|error| no_source(error, &socket, destination, interface))?;
-    let local = socket.local_addr().map_err(refused)?.as_socket();
+}
+
+fn ask(socket: &Socket, destination: IpAddr, interface: Option<u32>) -> Result<Picked, NoSource> {
+    let failed = |error| no_source(error, socket, destination, interface);
+    // The same output interface in the route lookup that IP_PKTINFO or IPV6_PKTINFO gives a leg.
+    socket.bind_device_by_index_v4(interface.and_then(NonZeroU32::new)).map_err(failed)?;
+    socket.connect(&socket_addr(destination, interface, SCRATCH_PORT).into()).map_err(failed)?;
+    let local = socket.local_addr().map_err(failed)?.as_socket();
     let source = local.map(|local| local.ip()).filter(|source| !source.is_unspecified());
-    let Some(source) = source else {
-        return Err(no_source(Errno::ADDRNOTAVAIL.into(), &socket, destination, interface));
-    };
+    let source = source.ok_or_else(|| failed(Errno::ADDRNOTAVAIL.into()))?;
     let mtu = match destination {
-        IpAddr::V4(_) => sockopt::ip_mtu(&socket),
-        IpAddr::V6(_) => sockopt::ipv6_mtu(&socket),
+        IpAddr::V4(_) => sockopt::ip_mtu(socket),
+        IpAddr::V6(_) => sockopt::ipv6_mtu(socket),
     };
-    Ok(Picked { source, mtu: mtu.map_err(|error| refused(error.into()))? })
+    Ok(Picked { source, mtu: mtu.map_err(|error| failed(error.into()))? })
 }
 
 fn no_source(error: io::Error, socket: &Socket, destination: IpAddr, interface: Option<u32>) -> NoSource {
@@ -371,9 +396,13 @@ mod tests {
             ("ff3e::1", Some(w0), "2001:db8:2::1", 1500),
             ("127.0.0.1", None, "127.0.0.1", 65535),
         ];
-        for (destination, interface, source, mtu) in cases {
+        let mut scratch = Scratch::default();
+        for (destination, interface, source, mtu) in cases.iter().chain(cases.iter().rev()).copied() {
+            let expected = Picked { source: ip(source), mtu };
             let picked = netns.enter(|| pick(ip(destination), interface)).unwrap();
-            assert_eq!(picked, Picked { source: ip(source), mtu }, "{destination}");
+            assert_eq!(picked, expected, "{destination}");
+            let picked = netns.enter(|| scratch.pick(ip(destination), interface)).unwrap();
+            assert_eq!(picked, expected, "{destination}, not the first asked");
         }
         for destination in ["ff02::1", "fe80::9"] {
             let picked = netns.enter(|| pick(ip(destination), Some(v0))).unwrap();
@@ -413,10 +442,11 @@ mod tests {
         let (netns, v0, _) = netns_with_two();
         let took = netns.enter(|| {
             let start = Instant::now();
+            let mut scratch = Scratch::default();
             for n in 0..2500_u16 {
                 let [high, low] = n.to_be_bytes();
-                pick([239, 1, high, low].into(), Some(v0)).unwrap();
-                pick(ip("2001:db8:2::9"), None).unwrap();
+                scratch.pick([239, 1, high, low].into(), Some(v0)).unwrap();
+                scratch.pick(ip("2001:db8:2::9"), None).unwrap();
             }
             start.elapsed()
         });

@@ -1,0 +1,536 @@
+//! Links and addresses of this network namespace, and word of their changes; the one user of rtnetlink.
+//!
+//! [`Links`] keeps a snapshot, [`Interfaces`], and tells when links, addresses, routes or routing rules changed.
+//! A notification is only a reason to look again, its content is not read: one that was lost because the socket
+//! overran costs nothing, for the overrun is itself a reason. What to do about a change is left to the caller.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until};
+
+/// Least time between two wakes: a burst (a routing daemon's table, an interface with many addresses) is one.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// Most notifications read in one go, so that a flood of them does not hold up the caller's other work.
+const DRAIN_MAX: usize = 1024;
+
+/// `RTMGRP_*` bits of rtnetlink(7): links, addresses, routes and policy rules of both families.
+const GROUPS: u32 = bit(1) | bit(5) | bit(7) | bit(8) | bit(9) | bit(11) | bit(19);
+
+/// The bit of an `RTNLGRP_*` number (linux/rtnetlink.h).
+const fn bit(group: u32) -> u32 {
+    1 << (group - 1)
+}
+
+/// Why links are not known.
+#[derive(Debug, thiserror::Error)]
+pub enum LinksError {
+    /// No notifications.
+    #[error("cannot subscribe to changes of links and addresses (netlink): {0}")]
+    Subscribe(#[source] io::Error),
+    /// No connection to ask with.
+    #[error("cannot open a netlink socket to list links and addresses: {0}")]
+    Open(#[source] io::Error),
+    /// The kernel's list broke off.
+    #[error("cannot list {what} (netlink): {error}")]
+    List {
+        /// "links" or "addresses".
+        what: &'static str,
+        /// What the kernel or the parser said.
+        error: rtnetlink::Error,
+    },
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Index; another one when an interface of that name is made again.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// Whether it is switched on (`IFF_UP`).
+    pub up: bool,
+    /// Whether it can carry packets: switched on, and a carrier where the device knows of one (`IFF_RUNNING`).
+    pub running: bool,
+    /// Largest IP packet in bytes.
+    pub mtu: u32,
+    /// Whether it is a loopback device.
+    pub loopback: bool,
+    /// Its own addresses, also those still checked for duplicates.
+    pub addresses: Vec<IpAddr>,
+    /// The device it is a part of.
+    pub master: Option<Master>,
+}
+
+/// The device an interface is a part of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Master {
+    /// Index.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// What the interface is to it.
+    pub role: Role,
+}
+
+/// What an interface is to its master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Port of a bridge or virtual switch: the master takes its frames.
+    BridgePort,
+    /// Slave of a bond or port of a team: the master takes its frames.
+    BondSlave,
+    /// Member of a VRF, or the like: it keeps its frames.
+    Member,
+}
+
+/// All interfaces at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Interfaces {
+    by_index: BTreeMap<u32, Interface>,
+    indexes: HashMap<String, u32>,
+}
+
+impl Interfaces {
+    /// The interface of that name.
+    pub fn by_name(&self, name: &str) -> Option<&Interface> {
+        self.by_index(*self.indexes.get(name)?)
+    }
+
+    /// The interface with that index.
+    pub fn by_index(&self, index: u32) -> Option<&Interface> {
+        self.by_index.get(&index)
+    }
+
+    /// Every interface, by index.
+    pub fn iter(&self) -> impl Iterator<Item = &Interface> {
+        self.by_index.values()
+    }
+
+    /// Every address of the host. Of 127.0.0.0/8, all of which is local, only what an interface has.
+    pub fn local_addresses(&self) -> HashSet<IpAddr> {
+        self.iter().flat_map(|interface| interface.addresses.iter().copied()).collect()
+    }
+
+    /// Why nothing can pass the interface `name` now: a rule's reason to be pending.
+    pub fn why_not(&self, name: &str) -> Option<String> {
+        match self.by_name(name) {
+            None => Some(format!("interface {name} does not exist")),
+            Some(interface) if !interface.up => Some(format!("interface {name} is down")),
+            Some(interface) if !interface.running => Some(format!("interface {name} is down (no carrier)")),
+            Some(_) => None,
+        }
+    }
+
+    /// Why `name` cannot be an input's interface whatever its state: its master takes its frames, so that none
+    /// reaches a packet socket bound to IP on it.
+    pub fn why_not_input(&self, name: &str) -> Option<String> {
+        let master = self.by_name(name)?.master.as_ref()?;
+        let part = match master.role {
+            Role::BridgePort => "a port of the bridge",
+            Role::BondSlave => "a slave of the bond",
+            Role::Member => return None,
+        };
+        let master = &master.name;
+        Some(format!("interface {name} is {part} {master}, which takes its packets: use %{master}"))
+    }
+
+    fn new(links: Vec<LinkMessage>, addresses: Vec<AddressMessage>) -> Self {
+        let mut by_index = BTreeMap::new();
+        let mut masters = Vec::new();
+        for link in links {
+            let (interface, master) = parse_link(link);
+            masters.extend(master.map(|(index, role)| (interface.index, index, role)));
+            by_index.insert(interface.index, interface);
+        }
+        for (index, master, role) in masters {
+            let name = by_index.get(&master).map(|master| master.name.clone());
+            if let (Some(name), Some(interface)) = (name, by_index.get_mut(&index)) {
+                interface.master = Some(Master { index: master, name, role });
+            }
+        }
+        for message in addresses {
+            if let Some(interface) = by_index.get_mut(&message.header.index) {
+                interface.addresses.extend(own_address(&message.attributes));
+            }
+        }
+        let indexes = by_index.values().map(|interface| (interface.name.clone(), interface.index)).collect();
+        Self { by_index, indexes }
+    }
+}
+
+fn parse_link(link: LinkMessage) -> (Interface, Option<(u32, Role)>) {
+    let flags = link.header.flags;
+    let mut interface = Interface {
+        index: link.header.index,
+        name: String::new(),
+        up: flags.contains(LinkFlags::Up),
+        running: flags.contains(LinkFlags::Up | LinkFlags::Running),
+        mtu: 0,
+        loopback: flags.contains(LinkFlags::Loopback),
+        addresses: Vec::new(),
+        master: None,
+    };
+    let mut master = None;
+    let mut role = Role::Member;
+    for attribute in link.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => interface.name = name,
+            LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
+            LinkAttribute::Controller(index) => master = Some(index),
+            LinkAttribute::LinkInfo(infos) => role = role_in(&infos),
+            _ => {}
+        }
+    }
+    (interface, master.map(|index| (index, role)))
+}
+
+fn role_in(infos: &[LinkInfo]) -> Role {
+    let kind = infos.iter().find_map(|info| match info {
+        LinkInfo::PortKind(kind) => Some(kind),
+        _ => None,
+    });
+    match kind {
+        Some(InfoPortKind::Bridge) => Role::BridgePort,
+        Some(InfoPortKind::Other(kind)) if kind == "openvswitch" => Role::BridgePort,
+        Some(InfoPortKind::Bond | InfoPortKind::Team) => Role::BondSlave,
+        _ => Role::Member,
+    }
+}
+
+/// On a point-to-point link `IFA_ADDRESS` is the peer's address and `IFA_LOCAL` the own one; IPv6 often has only
+/// the former.
+fn own_address(attributes: &[AddressAttribute]) -> Option<IpAddr> {
+    let local = attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    local.or_else(|| {
+        attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })
+}
+
+/// Follows links and addresses.
+#[derive(Debug)]
+pub struct Links {
+    events: AsyncFd<OwnedFd>,
+    interfaces: Interfaces,
+    /// Something changed and no [`Self::changed`] has said so yet; outlives one that was cancelled.
+    pending: bool,
+    last_wake: Option<Instant>,
+}
+
+impl Links {
+    /// Subscribes, then takes the first snapshot. Needs no privilege, but a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    /// When netlink cannot be had.
+    pub async fn open() -> Result<Self, LinksError> {
+        let events = subscribe().map_err(LinksError::Subscribe)?;
+        Ok(Self { events, interfaces: list().await?, pending: false, last_wake: None })
+    }
+
+    /// The snapshot last taken.
+    pub fn interfaces(&self) -> &Interfaces {
+        &self.interfaces
+    }
+
+    /// Takes a new snapshot and says whether it differs; routes and rules are not in it. On an error the last one
+    /// stays.
+    ///
+    /// # Errors
+    /// When netlink cannot be asked.
+    pub async fn refresh(&mut self) -> Result<bool, LinksError> {
+        let now = list().await?;
+        let differs = now != self.interfaces;
+        self.interfaces = now;
+        Ok(differs)
+    }
+
+    /// Waits until a link, an address, a route or a routing rule has changed since the last return: at once at
+    /// first, then once per 20 ms at most. May be cancelled without losing a change.
+    pub async fn changed(&mut self) {
+        if !self.pending {
+            self.wait_for_event().await;
+        }
+        if let Some(last) = self.last_wake {
+            sleep_until(last + QUIET).await;
+        }
+        // What came meanwhile belongs to this wake.
+        drain(self.events.get_ref());
+        self.pending = false;
+        self.last_wake = Some(Instant::now());
+    }
+
+    async fn wait_for_event(&mut self) {
+        while !self.pending {
+            match self.events.readable().await {
+                Ok(mut ready) => match drain(self.events.get_ref()) {
+                    Drained::Nothing => ready.clear_ready(),
+                    Drained::All => {
+                        ready.clear_ready();
+                        self.pending = true;
+                    }
+                    Drained::Part => self.pending = true,
+                },
+                // Only when the runtime shuts down.
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for the sake of types that swap descriptors; OwnedFd does not"
+)]
+fn subscribe() -> io::Result<AsyncFd<OwnedFd>> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    // No protocol is NETLINK_ROUTE, which is 0.
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+    bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
+    AsyncFd::new(socket)
+}
+
+enum Drained {
+    Nothing,
+    All,
+    Part,
+}
+
+/// Takes notifications off the socket unread. An error other than "none left" counts as one: an overrun (ENOBUFS)
+/// means that some were lost.
+fn drain(socket: &OwnedFd) -> Drained {
+    let mut start = [0_u8; 1];
+    for taken in 0..DRAIN_MAX {
+        match recv(socket, &mut start, RecvFlags::TRUNC) {
+            Err(Errno::AGAIN) if taken == 0 => return Drained::Nothing,
+            Err(Errno::AGAIN) => return Drained::All,
+            _ => {}
+        }
+    }
+    Drained::Part
+}
+
+/// Asks on a connection of its own: one that broke leaves nothing behind.
+async fn list() -> Result<Interfaces, LinksError> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(LinksError::Open)?;
+    let connection = tokio::spawn(connection);
+    let listed = async {
+        let links = collect(handle.link().get().execute(), "links").await?;
+        let addresses = collect(handle.address().get().execute(), "addresses").await?;
+        Ok(Interfaces::new(links, addresses))
+    };
+    let listed = listed.await;
+    connection.abort();
+    listed
+}
+
+async fn collect<T>(
+    messages: impl Stream<Item = Result<T, rtnetlink::Error>>,
+    what: &'static str,
+) -> Result<Vec<T>, LinksError> {
+    let messages: Vec<_> = messages.collect().await;
+    messages.into_iter().collect::<Result<_, _>>().map_err(|error| LinksError::List { what, error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+    use testbed::Netns;
+    use tokio::time::timeout;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Runs `work` inside `netns` on a runtime of one thread, where all sockets are then opened.
+    fn block_on<F: Future>(netns: &Netns, work: impl FnOnce() -> F + Send) -> F::Output
+    where
+        F::Output: Send,
+    {
+        netns.enter(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(work())
+        })
+    }
+
+    fn add_veth(netns: &Netns, name: &str) {
+        netns.ip(&format!("link add {name} type veth peer name {name}-peer")).unwrap();
+        netns.ip(&format!("link set {name}-peer up")).unwrap();
+        netns.ip(&format!("link set {name} up")).unwrap();
+    }
+
+    /// Waits for changes until the snapshot is as wanted.
+    async fn until(links: &mut Links, what: &str, wanted: impl Fn(&Interfaces) -> bool) {
+        let found = async {
+            loop {
+                links.refresh().await.unwrap();
+                if wanted(links.interfaces()) {
+                    return;
+                }
+                links.changed().await;
+            }
+        };
+        timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("no {what}"));
+    }
+
+    #[test]
+    fn the_snapshot_shows_links_and_addresses() {
+        testbed::skip_unless_available!();
+        let netns = Netns::new("mcr-link").unwrap();
+        add_veth(&netns, "v0");
+        netns.ip("link set v0 mtu 1400").unwrap();
+        netns.ip("addr add 10.0.1.1 peer 10.0.1.2 dev v0").unwrap();
+        netns.ip("addr add 2001:db8:1::1/64 dev v0 nodad").unwrap();
+        let interfaces = block_on(&netns, async || Links::open().await.unwrap().interfaces().clone());
+        let v0 = interfaces.by_name("v0").unwrap();
+        assert_eq!(interfaces.by_index(v0.index), Some(v0));
+        assert!(v0.up && v0.running && !v0.loopback && v0.master.is_none());
+        assert_eq!(v0.mtu, 1400);
+        let lo = interfaces.by_name("lo").unwrap();
+        assert!(lo.loopback && lo.running);
+        let local = interfaces.local_addresses();
+        for address in ["10.0.1.1", "2001:db8:1::1", "127.0.0.1", "::1"] {
+            assert!(local.contains(&address.parse().unwrap()), "{address} in {local:?}");
+        }
+        assert!(!local.contains(&"10.0.1.2".parse().unwrap()), "the peer's is not ours");
+        assert_eq!(interfaces.iter().count(), 3);
+    }
+
+    #[test]
+    fn each_kind_of_change_wakes() {
+        testbed::skip_unless_available!();
+        let netns = Netns::new("mcr-link").unwrap();
+        add_veth(&netns, "w0");
+        let inside = netns.clone();
+        block_on(&netns, async move || {
+            let mut links = Links::open().await.unwrap();
+            assert_eq!(links.interfaces().why_not("v0").as_deref(), Some("interface v0 does not exist"));
+            add_veth(&inside, "v0");
+            until(&mut links, "v0 up", |now| now.why_not("v0").is_none()).await;
+            inside.ip("link set v0-peer down").unwrap();
+            until(&mut links, "carrier loss", |now| {
+                now.why_not("v0").as_deref() == Some("interface v0 is down (no carrier)")
+            })
+            .await;
+            inside.ip("link set v0 down").unwrap();
+            until(&mut links, "v0 down", |now| now.why_not("v0").as_deref() == Some("interface v0 is down"))
+                .await;
+            for address in ["10.7.7.7", "2001:db8:7::7"] {
+                inside.ip(&format!("addr add {address} dev w0")).unwrap();
+                let address = address.parse().unwrap();
+                until(&mut links, "address", |now| now.local_addresses().contains(&address)).await;
+            }
+            inside.ip("link del v0").unwrap();
+            until(&mut links, "removal", |now| now.by_name("v0").is_none()).await;
+            for change in
+                ["route add 10.99.0.0/16 dev w0", "-6 route add 2001:db8:99::/48 dev w0", "rule add pref 7"]
+            {
+                while timeout(Duration::from_millis(200), links.changed()).await.is_ok() {}
+                inside.ip(change).unwrap();
+                timeout(PATIENCE, links.changed()).await.unwrap_or_else(|_| panic!("no wake by {change}"));
+            }
+        });
+    }
+
+    #[test]
+    fn bridge_ports_are_refused_as_inputs_with_their_master() {
+        testbed::skip_unless_available!();
+        let netns = Netns::new("mcr-link").unwrap();
+        add_veth(&netns, "v0");
+        netns.ip("link add br0 type bridge").unwrap();
+        netns.ip("link set v0 master br0").unwrap();
+        let interfaces = block_on(&netns, async || Links::open().await.unwrap().interfaces().clone());
+        let master = interfaces.by_name("v0").unwrap().master.clone().unwrap();
+        assert_eq!((master.name.as_str(), master.role), ("br0", Role::BridgePort));
+        assert_eq!(interfaces.by_index(master.index).unwrap().name, "br0");
+        let refusal = "interface v0 is a port of the bridge br0, which takes its packets: use %br0";
+        assert_eq!(interfaces.why_not_input("v0").as_deref(), Some(refusal));
+        for name in ["v0-peer", "br0", "none"] {
+            assert_eq!(interfaces.why_not_input(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_bond_slave_is_told_by_its_kind() {
+        let bond = [LinkInfo::PortKind(InfoPortKind::Bond)];
+        let vrf = [LinkInfo::PortKind(InfoPortKind::Vrf)];
+        assert_eq!(
+            [role_in(&bond), role_in(&vrf), role_in(&[])],
+            [Role::BondSlave, Role::Member, Role::Member]
+        );
+    }
+
+    #[test]
+    fn bursts_are_coalesced_and_an_overrun_is_survived() {
+        testbed::skip_unless_available!();
+        let netns = Netns::new("mcr-link").unwrap();
+        add_veth(&netns, "v0");
+        let inside = netns.clone();
+        block_on(&netns, async move || {
+            let mut links = Links::open().await.unwrap();
+            rustix::net::sockopt::set_socket_recv_buffer_size(links.events.get_ref(), 4096).unwrap();
+            while timeout(Duration::from_millis(200), links.changed()).await.is_ok() {}
+            // Some hundred notifications at once: far more than the buffer takes.
+            let routes: String = (0..=255).map(|n| format!("route add 10.200.{n}.0/24 dev v0\n")).collect();
+            let file = std::env::temp_dir().join(format!("mcr-links-{}", std::process::id()));
+            std::fs::write(&file, routes).unwrap();
+            inside.ip(&format!("-batch {}", file.display())).unwrap();
+            std::fs::remove_file(&file).unwrap();
+            let mut wakes = 0;
+            while timeout(Duration::from_millis(200), links.changed()).await.is_ok() {
+                wakes += 1;
+            }
+            assert_eq!(wakes, 1);
+
+            inside.ip("addr add 10.7.7.7/24 dev v0").unwrap();
+            let address = "10.7.7.7".parse().unwrap();
+            until(&mut links, "address after an overrun", |now| now.local_addresses().contains(&address))
+                .await;
+
+            // Changes that go on: no more than one wake per quiet time.
+            let start = Instant::now();
+            for n in 0..20 {
+                inside.ip(&format!("route del 10.200.{n}.0/24 dev v0")).unwrap();
+                links.changed().await;
+            }
+            assert!(start.elapsed() >= QUIET * 19, "{:?}", start.elapsed());
+        });
+    }
+
+    #[test]
+    fn a_cancelled_wait_loses_nothing() {
+        testbed::skip_unless_available!();
+        let netns = Netns::new("mcr-link").unwrap();
+        add_veth(&netns, "v0");
+        let inside = netns.clone();
+        block_on(&netns, async move || {
+            let mut links = Links::open().await.unwrap();
+            let mut cancelled = false;
+            for n in 1..=200 {
+                inside.ip(&format!("addr add 10.7.7.{n}/24 dev v0")).unwrap();
+                // Cut off where it falls within the quiet time of the one before.
+                cancelled = timeout(Duration::from_millis(1), links.changed()).await.is_err();
+                if cancelled {
+                    break;
+                }
+            }
+            assert!(cancelled, "no change came within 20 ms of another");
+            timeout(PATIENCE, links.changed()).await.expect("the cancelled wake");
+        });
+    }
+}
