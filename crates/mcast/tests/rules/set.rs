@@ -1,6 +1,7 @@
 //! Rules together: collisions, loops, changes, plans.
 
-use mcast::{Rule, RuleName, RulePart, RuleSet};
+use mcast::{Leg, LegSource, Rule, RuleName, RulePart, RuleSet, Ttl};
+use proptest::prelude::*;
 
 use crate::rule;
 
@@ -231,4 +232,106 @@ fn plans_go_by_name() {
     assert_eq!(plan.change, [name("other")]);
     assert_eq!(plan.keep, [name("kept")]);
     assert_eq!(new.plan(&new).keep.len(), 3);
+}
+
+/// Whether a leg of a rule feeds another rule, by definition rather than by index.
+fn feeds(rule: &Rule, leg: &Leg, fed: &Rule) -> bool {
+    let flow = &fed.input;
+    let place = match &leg.interface {
+        Some(interface) => *interface == flow.interface,
+        None => !flow.address.is_multicast(),
+    };
+    let port = leg.port.or(rule.input.port);
+    let sources = match (leg.source, flow.source) {
+        (_, None) => true,
+        (LegSource::Interface, Some(_)) => false,
+        (LegSource::Keep, Some(source)) => rule.input.source.is_none_or(|kept| kept == source),
+        (LegSource::Address(own), Some(source)) => own == source,
+    };
+    let ports = port.is_none() || flow.port.is_none() || port == flow.port;
+    place && leg.address == flow.address && ports && sources
+}
+
+/// Whether rules have a circle that is refused, by closing the relation of who reaches whom.
+fn has_refused_circle(rules: &[Rule]) -> bool {
+    let closure = |edges: &[(usize, usize)]| {
+        let mut reach = vec![vec![false; rules.len()]; rules.len()];
+        edges.iter().for_each(|&(from, to)| reach[from][to] = true);
+        for by in 0..rules.len() {
+            for from in 0..rules.len() {
+                for to in 0..rules.len() {
+                    reach[from][to] |= reach[from][by] && reach[by][to];
+                }
+            }
+        }
+        reach
+    };
+    let (mut all, mut one_interface, mut bad) = (vec![], vec![], vec![]);
+    for (from, rule) in rules.iter().enumerate() {
+        for (to, fed) in rules.iter().enumerate() {
+            for leg in rule.outputs.iter().filter(|leg| feeds(rule, leg, fed)) {
+                all.push((from, to));
+                if leg.interface.as_ref() == Some(&rule.input.interface) {
+                    one_interface.push((from, to));
+                }
+                let here = leg.interface.as_ref().is_none_or(|interface| interface.as_str() == "lo");
+                if here || leg.ttl != Ttl::Decrement {
+                    bad.push((from, to));
+                }
+            }
+        }
+    }
+    let reach = closure(&all);
+    let on_one = closure(&one_interface);
+    (0..rules.len()).any(|rule| on_one[rule][rule])
+        || bad.iter().any(|&(from, to)| from == to || reach[to][from])
+}
+
+/// A few rules on so few interfaces, addresses, ports and sources that they often feed each other.
+fn crowded_rules() -> impl Strategy<Value = Vec<Rule>> {
+    let interface = prop::sample::select(vec!["eth0", "eth1", "lo"]);
+    let address = prop::sample::select(vec!["239.1.1.1", "239.1.1.2", "10.0.0.1"]);
+    let input =
+        (prop::sample::select(vec!["", "", "10.0.0.8@", "10.0.0.9@"]), address.clone(), interface.clone());
+    let leg = (
+        address,
+        prop::option::weighted(0.8, interface),
+        prop::sample::select(vec!["", ":5", ":6"]),
+        prop::sample::select(vec!["", "", ",source=10.0.0.8", ",source=keep,sport=7"]),
+        prop::sample::select(vec!["", ",ttl=decrement", ",ttl=decrement", ",ttl=decrement"]),
+    );
+    let leg = leg.prop_map(|(address, interface, port, source, ttl)| {
+        let interface = interface.map(|interface| format!("%{interface}")).unwrap_or_default();
+        format!("{address}{interface}{port}{source}{ttl}")
+    });
+    let parts = (input, prop::sample::select(vec!["", ":5", ":6"]), prop::collection::vec(leg, 1..3));
+    prop::collection::vec(parts, 1..6).prop_map(|parts| {
+        let rules =
+            parts.into_iter().enumerate().map(|(number, ((source, address, interface), port, legs))| {
+                let legs: Vec<_> = legs.iter().map(String::as_str).collect();
+                rule(&format!("r{number}"), &format!("{source}{address}%{interface}{port}"), &legs)
+            });
+        let mut inputs = std::collections::HashSet::new();
+        rules.filter(|rule| rule.check().is_ok() && inputs.insert(rule.input.clone())).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn loops_are_those_of_the_definition(rules in crowded_rules()) {
+        let expected = has_refused_circle(&rules);
+        let whole = RuleSet::from_rules(rules.clone());
+        prop_assert_eq!(whole.is_err(), expected, "{:?}", whole);
+
+        let mut set = RuleSet::new();
+        let refused = rules.iter().any(|rule| set.add(rule.clone()).is_err());
+        prop_assert_eq!(refused, expected);
+
+        for fault in whole.err().unwrap_or_default() {
+            let words = fault.error.to_string();
+            prop_assert!(words.contains(&format!("{} -> ", rules[fault.rule].name)), "{}", words);
+        }
+    }
 }
