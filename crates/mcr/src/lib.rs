@@ -2,4 +2,5 @@
 
 pub mod api;
 pub mod ctl;
+pub mod generator;
 pub mod supervisor;

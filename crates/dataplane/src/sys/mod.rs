@@ -1,6 +1,8 @@
 //! The only unsafe code: system calls and memory shared with the kernel, behind safe types.
 
+pub mod blast;
 pub mod error_queue;
+pub mod ethtool;
 pub mod mapping;
 pub mod packet;
 pub mod ring;
