@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -119,6 +120,19 @@ async fn ask<T>(handle: &Handle, request: impl FnOnce(Answer<T>) -> Request) -> 
         .unwrap_or(Err(ApiError::NoAnswer { seconds: ANSWER_TIMEOUT.as_secs() }))
 }
 
+/// The path's `{NAME}`.
+struct Named(RuleName);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let name = Path::<String>::from_request_parts(parts, state).await;
+        let Path(name) = name.map_err(|e| ApiError::Malformed(format!("{}: {e}", parts.uri.path())))?;
+        rule_name(&name).map(Self)
+    }
+}
+
 type Answered<T> = Result<Json<T>, ApiError>;
 
 async fn list(State(handle): State<Handle>, Keys(NoKeys {}): Keys<NoKeys>) -> Answered<Vec<RuleStatus>> {
@@ -137,19 +151,17 @@ async fn add(
 
 async fn show(
     State(handle): State<Handle>,
-    Path(name): Path<String>,
+    Named(name): Named,
     Keys(NoKeys {}): Keys<NoKeys>,
 ) -> Answered<RuleStatus> {
-    let name = rule_name(&name)?;
     ask(&handle, |answer| Request::Show(name, answer)).await.map(Json)
 }
 
 async fn remove(
     State(handle): State<Handle>,
-    Path(name): Path<String>,
+    Named(name): Named,
     Keys(NoKeys {}): Keys<NoKeys>,
 ) -> Answered<Removed> {
-    let name = rule_name(&name)?;
     let removed = name.to_string();
     ask(&handle, |answer| Request::Remove(name, answer)).await?;
     Ok(Json(Removed { removed }))

@@ -9,9 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -61,10 +65,13 @@ pub async fn serve(
             }
             accepted = accept(&listener, &places) => accepted,
         };
-        let app = authorised(&stream, policy).map_or_else(refusing, |()| app.clone());
+        let (peer, app) = match authorised(&stream, policy) {
+            Ok(peer) => (Some(peer), app.clone()),
+            Err(refusal) => (None, refusing(refusal)),
+        };
         let stopping = stopping.clone();
         connections.spawn(async move {
-            connection(stream, app, stopping).await;
+            connection(stream, peer, app, stopping).await;
             drop(place);
         });
     }
@@ -93,12 +100,14 @@ async fn accept(
     }
 }
 
-fn authorised(stream: &UnixStream, policy: Policy) -> Result<(), ApiError> {
+/// The peer, if it may go on.
+fn authorised(stream: &UnixStream, policy: Policy) -> Result<UCred, ApiError> {
     let peer = stream.peer_cred().map_err(|e| ApiError::Forbidden(format!("the peer is not known: {e}")))?;
     policy.check(&peer).map_err(|e| {
         tracing::warn!("a control connection is refused: {e}");
         ApiError::Forbidden(e.to_string())
-    })
+    })?;
+    Ok(peer)
 }
 
 /// Answers every request with the refusal.
@@ -110,12 +119,24 @@ fn refusing(refusal: ApiError) -> Router {
 }
 
 /// Serves one request, or none where the client sends none in time.
-async fn connection(stream: UnixStream, app: Router, mut stopping: watch::Receiver<()>) {
+async fn connection(stream: UnixStream, peer: Option<UCred>, app: Router, mut stopping: watch::Receiver<()>) {
+    let app = TowerToHyperService::new(app);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let answered = app.call(request);
+        async move {
+            let answer = answered.await;
+            if let Ok(answer) = &answer {
+                log_change(peer, &method, &path, answer.status());
+            }
+            answer
+        }
+    });
     let mut builder = http1::Builder::new();
     // Half-closed: a client such as `printf … | socat` ends its side before it reads the answer.
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_MAX);
     builder.keep_alive(false).half_close(true);
-    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)));
+    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let whole = async {
         tokio::select! {
             result = served.as_mut() => result,
@@ -129,6 +150,14 @@ async fn connection(stream: UnixStream, app: Router, mut stopping: watch::Receiv
         Ok(Ok(())) => {}
         Ok(Err(e)) => tracing::debug!("a control connection ended early: {e}"),
         Err(_) => tracing::debug!("a control connection is cut off after {CONNECTION_TIMEOUT:?}"),
+    }
+}
+
+/// Leaves a trace of who asked for a change.
+fn log_change(peer: Option<UCred>, method: &Method, path: &str, status: StatusCode) {
+    if let Some(peer) = peer.filter(|_| !method.is_safe()) {
+        let (uid, pid) = (peer.uid(), peer.pid().unwrap_or(0));
+        tracing::info!("uid {uid} (pid {pid}) asked for {method} {path}: {status}");
     }
 }
 

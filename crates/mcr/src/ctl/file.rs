@@ -1,8 +1,8 @@
 //! Rule files as `apply` reads and `save` writes them.
 
-use std::fs::{File, Permissions};
+use std::fs::{File, Metadata, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use super::CtlError;
@@ -34,23 +34,24 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, CtlError> {
 }
 
 /// Writes the file so that a reader, and a crash, finds the old text or the new one. The mode of a file that
-/// exists is kept, a symbolic link is followed; what is not a regular file (a pipe) is written as it is.
+/// exists is kept, its owner where this user may, a symbolic link is followed; what is not a regular file
+/// (a pipe) is written as it is.
 pub(super) fn write(path: &Path, text: &[u8]) -> Result<(), CtlError> {
     replace(path, text).map_err(|e| CtlError::Refused(format!("writing {} failed: {e}", path.display())))
 }
 
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let path = target(path)?;
-    let mode = match std::fs::metadata(&path) {
-        Ok(metadata) if metadata.is_file() => metadata.permissions().mode() & 0o7777,
+    let old = match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_file() => Some(metadata),
         Ok(_) => return File::options().write(true).open(&path)?.write_all(text),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => 0o644,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         Err(e) => return Err(e),
     };
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let new = PathBuf::from(name);
-    let written = write_new(&new, text, mode).and_then(|()| std::fs::rename(&new, &path));
+    let written = write_new(&new, text, old.as_ref()).and_then(|()| std::fs::rename(&new, &path));
     if written.is_err() {
         let _ = std::fs::remove_file(&new);
     }
@@ -65,9 +66,12 @@ fn target(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-fn write_new(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
+fn write_new(path: &Path, text: &[u8], old: Option<&Metadata>) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    if let Some(old) = old {
+        let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
+    }
+    file.set_permissions(Permissions::from_mode(old.map_or(0o644, |old| old.mode() & 0o7777)))?;
     file.write_all(text)?;
     file.sync_all()
 }

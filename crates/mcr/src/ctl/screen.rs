@@ -18,9 +18,9 @@ fn word(state: State) -> &'static str {
     }
 }
 
-/// A remark on what is not active.
+/// Why it stands where it stands.
 fn remark(state: State, reason: &str) -> Option<String> {
-    (state != State::Active && !reason.is_empty()).then(|| format!("{}: {reason}", word(state)))
+    (!reason.is_empty()).then(|| format!("{}: {reason}", word(state)))
 }
 
 /// Counted reasons as `ttl=3 own_frame=1`, those never met left out.

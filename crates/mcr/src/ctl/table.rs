@@ -42,7 +42,8 @@ impl Table {
         self.rows.push(Row { cells: cells.map(|cell| printable(&cell)).to_vec(), remark });
     }
 
-    /// The table as text. Where it is wider than `width` its last column gives way; remarks are never cut.
+    /// The table as text. Where it is wider than `width` its last column gives way, if that is text;
+    /// figures and remarks are never cut.
     pub(super) fn render(&self, width: Option<usize>) -> String {
         let widths = self.widths(width);
         let mut text = String::new();
@@ -64,7 +65,8 @@ impl Table {
         };
         let mut widths: Vec<usize> =
             self.columns.iter().enumerate().map(|(i, (name, _))| of(i, name)).collect();
-        if let (Some(width), Some((last, others))) = (width, widths.split_last_mut()) {
+        let text_last = self.columns.last().is_some_and(|(_, align)| *align == Align::Left);
+        if let (Some(width), true, Some((last, others))) = (width, text_last, widths.split_last_mut()) {
             let taken = others.iter().map(|w| w + GAP.len()).sum::<usize>();
             *last = (*last).min(width.saturating_sub(taken).max(LAST_LEAST));
         }

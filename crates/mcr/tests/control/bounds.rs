@@ -5,7 +5,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use mcr::api::CONNECTIONS_MAX;
+use mcr::api::policy::Policy;
 use mcr::supervisor::handle::Request;
+use rustix::process::Gid;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -134,8 +136,8 @@ async fn a_supervisor_that_stopped_is_exit_code_3() {
     assert!(err(&output).contains("mcrd is stopping"), "{}", err(&output));
 }
 
-/// Runs `mcrctl list` as user 65534; absent where this test may not change its user.
-async fn as_nobody(daemon: &Daemon) -> Option<std::process::Output> {
+/// Runs `mcrctl list` as user 65534 with these groups; absent where this test may not change its user.
+async fn as_nobody(daemon: &Daemon, groups: &[&str]) -> Option<std::process::Output> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }
@@ -144,10 +146,13 @@ async fn as_nobody(daemon: &Daemon) -> Option<std::process::Output> {
     std::fs::copy(env!("CARGO_BIN_EXE_mcrctl"), &copy).unwrap();
     open(daemon.folder.path(), 0o755);
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(copy);
+    command.args(["--reuid", "65534"]).args(groups).arg(copy);
     command.arg("--socket").arg(&daemon.socket).args(["--json", "list"]).stdin(Stdio::null());
     Some(tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap())
 }
+
+/// No group that lets in.
+const FOREIGN: &[&str] = &["--regid", "65534", "--clear-groups"];
 
 fn open(path: &std::path::Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -156,14 +161,31 @@ fn open(path: &std::path::Path, mode: u32) {
 #[tokio::test]
 async fn a_foreign_user_is_turned_away_with_the_remedy() {
     let daemon = Daemon::start().await;
-    let Some(output) = as_nobody(&daemon).await else { return };
+    let Some(output) = as_nobody(&daemon, FOREIGN).await else { return };
     assert_eq!((code(&output), out(&output).as_str()), (3, ""));
     assert!(err(&output).contains("usermod -aG mcr"), "by the kernel: {}", err(&output));
     // Also where the socket's mode would let it in.
     open(&daemon.socket, 0o666);
-    let output = as_nobody(&daemon).await.unwrap();
+    let output = as_nobody(&daemon, FOREIGN).await.unwrap();
     assert_eq!((code(&output), out(&output).as_str()), (3, ""));
     let document: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
     let text = document["error"].as_str().unwrap();
     assert!(text.contains("uid 65534 may not control mcrd: run as root"), "{text}");
+}
+
+#[tokio::test]
+async fn members_of_the_group_may_whichever_way_they_have_it() {
+    let policy = Policy { uid: rustix::process::geteuid(), group: Some(Gid::from_raw(54321)) };
+    let daemon = Daemon::under(policy).await;
+    open(&daemon.socket, 0o666);
+    for groups in [&["--regid", "54321", "--clear-groups"], &["--regid", "65534", "--groups=7,54321"][..]] {
+        let Some(output) = as_nobody(&daemon, groups).await else { return };
+        assert_eq!((code(&output), err(&output).as_str()), (0, ""), "{groups:?}");
+    }
+    let output = as_nobody(&daemon, FOREIGN).await.unwrap();
+    assert!(
+        code(&output) == 3 && err(&output).contains("let root run usermod -aG mcr USER"),
+        "{}",
+        err(&output)
+    );
 }

@@ -32,10 +32,14 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) async fn start() -> Self {
+        Self::under(Policy::of_this_process()).await
+    }
+
+    pub(crate) async fn under(policy: Policy) -> Self {
         let applied = Arc::new(Mutex::new(Vec::new()));
         let (handle, requests) = mpsc::channel(8);
         tokio::spawn(supervise(requests, applied.clone()));
-        Self::serving(handle, applied, Policy::of_this_process())
+        Self::serving(handle, applied, policy)
     }
 
     /// A daemon whose supervisor is the receiver of `handle`.

@@ -55,6 +55,8 @@ async fn a_refusal_says_where_and_what_there_is() {
         ("POST", "/v1/rules?force=true", RULE, 400, &["force", "replace"]),
         ("GET", "/v1/stats?since=1", "", 400, &["since"]),
         ("GET", "/v1/rules/a%20b", "", 400, &["a b", "is not a rule name"]),
+        ("GET", "/v1/rules/%ff", "", 400, &["/v1/rules/%ff", "UTF-8"]),
+        ("GET", "/v1/rules/", "", 404, &["/v1/rules/{NAME}"]),
         ("GET", "/v2/rules", "", 404, &["/v2/rules", "/v1/rules,", "/v1/log-level"]),
         ("PATCH", "/v1/rules", "", 405, &["PATCH", "GET, POST"]),
         ("PUT", "/v1/rules/x", "", 405, &["GET, DELETE"]),

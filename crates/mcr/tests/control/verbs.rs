@@ -129,6 +129,17 @@ async fn files_are_applied_and_saved() {
 }
 
 #[tokio::test]
+async fn a_rule_too_long_for_a_request_is_refused_in_words() {
+    let daemon = Daemon::start().await;
+    let outputs: Vec<String> = (1..=9000).map(|i| format!("10.0.{}.{}:6000", i / 250, i % 250)).collect();
+    let mut args = vec!["add", "x", "239.1.1.1%eth0"];
+    args.extend(outputs.iter().map(String::as_str));
+    let output = daemon.mcrctl(&args).await;
+    assert_eq!(code(&output), 1, "{}", err(&output));
+    assert!(err(&output).contains("longer than 65536 bytes"), "{}", err(&output));
+}
+
+#[tokio::test]
 async fn standard_input_is_applied() {
     let daemon = Daemon::start().await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcrctl"));
