@@ -14,8 +14,9 @@ use super::error::ApiError;
 /// The longest body of `POST /v1/apply`, in bytes: some 100,000 rules.
 pub const APPLY_MAX: usize = 16 << 20;
 
-/// The longest body of any other request, in bytes: one rule with a thousand outputs.
-pub const BODY_MAX: usize = 64 << 10;
+/// The longest body of any other request, in bytes: a rule with [`mcast::OUTPUTS_MAX`] outputs, each with every
+/// option at its longest, takes 160 KiB.
+pub const BODY_MAX: usize = 256 << 10;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,8 +35,10 @@ pub(super) async fn read(body: Body, limit: usize, path: &str) -> Result<Bytes, 
 /// Reads a JSON document of at most [`BODY_MAX`] bytes; a refusal names the line and column.
 pub(super) async fn json<T: DeserializeOwned>(body: Body, path: &str, what: &str) -> Result<T, ApiError> {
     let bytes = read(body, BODY_MAX, path).await?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| ApiError::Malformed(format!("the body of {path} is not {what} in JSON: {e}")))
+    serde_json::from_slice(&bytes).map_err(|e| {
+        let form = if e.is_data() { "" } else { "JSON for " };
+        ApiError::Malformed(format!("the body of {path} is not {form}{what}: {e}"))
+    })
 }
 
 /// Reads a text of at most [`APPLY_MAX`] bytes; a refusal names the line.

@@ -56,41 +56,6 @@ struct ApplyKeys {
     dry_run: bool,
 }
 
-/// A rule as `POST /v1/rules` takes it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleDocument {
-    name: String,
-    input: String,
-    outputs: Vec<String>,
-    #[serde(default)]
-    engine: Option<String>,
-}
-
-impl RuleDocument {
-    fn rule(self) -> Result<Rule, ApiError> {
-        let refused = |e: &dyn std::fmt::Display| ApiError::Malformed(format!("rule {}: {e}", self.name));
-        let engine = match self.engine.as_deref() {
-            None | Some("auto") => mcast::Engine::Auto,
-            Some("userspace") => mcast::Engine::Userspace,
-            Some("tc") => mcast::Engine::Tc,
-            Some(other) => {
-                return Err(refused(&format!("{other:?} is not an engine: auto, userspace or tc")));
-            }
-        };
-        Ok(Rule {
-            name: rule_name(&self.name)?,
-            input: self.input.parse().map_err(|e| refused(&e))?,
-            outputs: self
-                .outputs
-                .iter()
-                .map(|o| o.parse().map_err(|e| refused(&e)))
-                .collect::<Result<_, _>>()?,
-            engine,
-        })
-    }
-}
-
 /// The service behind the socket.
 pub(super) fn router(handle: Handle) -> Router {
     Router::new()
@@ -144,7 +109,7 @@ async fn add(
     Keys(AddKeys { replace }): Keys<AddKeys>,
     body: Body,
 ) -> Result<(StatusCode, Json<RuleStatus>), ApiError> {
-    let rule = body::json::<RuleDocument>(body, "/v1/rules", "a rule").await?.rule()?;
+    let rule: Rule = body::json(body, "/v1/rules", "a rule").await?;
     let status = ask(&handle, |answer| Request::Add { rule, replace, answer }).await?;
     Ok((if replace { StatusCode::OK } else { StatusCode::CREATED }, Json(status)))
 }

@@ -1,10 +1,12 @@
 //! Each verb: what it checks, what it asks, what it prints.
 
+use std::fmt::Display;
 use std::io::IsTerminal;
+use std::path::Path;
 
 use hyper::Method;
 use hyper::body::Bytes;
-use mcast::{Flow, Leg, NameError, RuleName};
+use mcast::{NameError, Rule, RuleName};
 use serde::Serialize;
 
 use super::args::{Cli, Verb};
@@ -27,8 +29,7 @@ pub(super) async fn run(cli: &Cli) -> Result<String, CtlError> {
     let session = Session { client: Client::new(&cli.socket), json: cli.json };
     match &cli.verb {
         Verb::Add { name, input, outputs, engine, replace } => {
-            let rule = Rule { name, input, outputs, engine };
-            session.add(&rule, *replace).await
+            session.add(&rule(name, input, outputs, engine)?, *replace).await
         }
         Verb::Remove { name } => session.remove(name).await,
         Verb::List => {
@@ -71,26 +72,18 @@ fn width() -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
-/// A rule as the command line has it and `POST /v1/rules` takes it.
-#[derive(Serialize)]
-struct Rule<'a> {
-    name: &'a str,
-    input: &'a str,
-    outputs: &'a [String],
-    engine: &'a str,
-}
-
-impl Rule<'_> {
-    /// The checks of notation that need no daemon.
-    fn check(&self) -> Result<(), CtlError> {
-        rule_name(self.name)?;
-        let refused = |e: &dyn std::fmt::Display| CtlError::Refused(format!("rule {}: {e}", self.name));
-        self.input.parse::<Flow>().map_err(|e| refused(&e))?;
-        for output in self.outputs {
-            output.parse::<Leg>().map_err(|e| refused(&e))?;
-        }
-        Ok(())
-    }
+/// The rule on the command line, checked as far as that needs no daemon.
+fn rule(name: &str, input: &str, outputs: &[String], engine: &str) -> Result<Rule, CtlError> {
+    let refused = |what: &str, e: &dyn Display| CtlError::Refused(format!("rule {name}: {what}{e}"));
+    let leg = |text: &String| text.parse().map_err(|e| refused(&format!("output {text}: "), &e));
+    let rule = Rule {
+        name: rule_name(name)?,
+        input: input.parse().map_err(|e| refused(&format!("input {input}: "), &e))?,
+        outputs: outputs.iter().map(leg).collect::<Result<_, _>>()?,
+        engine: engine.parse().map_err(|e| refused("", &e))?,
+    };
+    rule.check().map_err(|e| refused("", &e))?;
+    Ok(rule)
 }
 
 fn rule_name(name: &str) -> Result<RuleName, CtlError> {
@@ -105,6 +98,12 @@ fn json(document: &impl Serialize) -> Result<Bytes, CtlError> {
 /// A document as it is printed: the daemon's own bytes and a newline.
 fn line(document: &[u8]) -> String {
     format!("{}\n", String::from_utf8_lossy(document).trim_end())
+}
+
+/// The refusal of a file, each of its lines with the file's name as compilers have it.
+fn placed(file: &Path, refusal: &str) -> String {
+    let name = if file::is_standard(file) { "standard input".to_owned() } else { file.display().to_string() };
+    refusal.lines().map(|line| format!("{name}: {line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// The daemon, and how its answers are printed.
@@ -131,8 +130,7 @@ impl Session {
         if self.json { Ok(line(body)) } else { Ok(screen(&document(body)?)) }
     }
 
-    async fn add(&self, rule: &Rule<'_>, replace: bool) -> Result<String, CtlError> {
-        rule.check()?;
+    async fn add(&self, rule: &Rule, replace: bool) -> Result<String, CtlError> {
         let path = if replace { "/v1/rules?replace=true" } else { "/v1/rules" };
         let body = self.client.call(Method::POST, path, json(rule)?).await?;
         self.printed(&body, |status| screen::added(status, replace))
@@ -153,20 +151,17 @@ impl Session {
         if self.json { Ok(line(&json(rule)?)) } else { Ok(screen::rule_stats(rule, width())) }
     }
 
-    async fn apply(&self, file: &std::path::Path, dry_run: bool) -> Result<String, CtlError> {
+    async fn apply(&self, file: &Path, dry_run: bool) -> Result<String, CtlError> {
         let text = Bytes::from(file::read(file)?);
         let path = if dry_run { "/v1/apply?dry_run=true" } else { "/v1/apply" };
         let body = self.client.call(Method::POST, path, text).await.map_err(|e| match e {
-            CtlError::Refused(e) if file::is_standard(file) => {
-                CtlError::Refused(format!("standard input: {e}"))
-            }
-            CtlError::Refused(e) => CtlError::Refused(format!("{}: {e}", file.display())),
+            CtlError::Refused(e) => CtlError::Refused(placed(file, &e)),
             no_daemon @ CtlError::NoDaemon(_) => no_daemon,
         })?;
         self.printed(&body, |plan: &Plan| screen::plan(plan, dry_run))
     }
 
-    async fn save(&self, file: &std::path::Path) -> Result<String, CtlError> {
+    async fn save(&self, file: &Path) -> Result<String, CtlError> {
         let text = self.client.get("/v1/file").await?;
         if file::is_standard(file) {
             return Ok(String::from_utf8_lossy(&text).into_owned());

@@ -189,3 +189,18 @@ async fn members_of_the_group_may_whichever_way_they_have_it() {
         err(&output)
     );
 }
+
+#[tokio::test]
+async fn the_largest_rule_fits() {
+    let daemon = Daemon::start().await;
+    let leg = |i| {
+        format!(
+            "[ffff:1111:1111:1111:1111:1111:1111:{i:04x}]%interface-name1:65535,ttl=decrement,dscp=63,\
+             source=1111:1111:1111:1111:1111:1111:1111:1111,sport=65535,batch=64"
+        )
+    };
+    let outputs: Vec<String> = (0..mcast::OUTPUTS_MAX).map(leg).collect();
+    let mut args = vec!["add", "x", "[ff3e::1]%eth0"];
+    args.extend(outputs.iter().map(String::as_str));
+    assert_eq!(daemon.done(&args).await, "added x: active\n");
+}

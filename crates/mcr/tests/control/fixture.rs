@@ -177,7 +177,7 @@ fn add(rules: &mut Vec<RuleStatus>, new: &mcast::Rule, replace: bool) -> Result<
 
 fn plan(text: &str) -> Result<Plan, Refusal> {
     match text {
-        "refuse" => Err(Refusal::Invalid("line 1, column 1: no".into())),
+        "refuse" => Err(Refusal::Invalid("line 1, column 1: no\nline 2, column 1: nor this".into())),
         "fail" => Err(Refusal::Failed("no memory".into())),
         _ => Ok(Plan {
             add: vec!["a".into()],

@@ -42,14 +42,14 @@ async fn rules_come_and_go() {
 async fn a_refusal_says_where_and_what_there_is() {
     let daemon = Daemon::start().await;
     for (method, path, body, status, words) in [
-        ("POST", "/v1/rules", "{\n\"name\": }", 400, &["line 2 column 9"][..]),
+        ("POST", "/v1/rules", "{\n\"name\": }", 400, &["is not JSON", "line 2 column 9"][..]),
         ("POST", "/v1/rules", r#"{"name": "x", "color": 1}"#, 400, &["color", "line 1"]),
         (
             "POST",
             "/v1/rules",
             &RULE.replace("239.1.1.2", "239.1.1"),
             400,
-            &["rule x", "\"239.1.1\" is not an IP address"],
+            &["is not a rule: \"239.1.1\" is not an IP address", "line 1"],
         ),
         ("POST", "/v1/rules?replace=maybe", RULE, 400, &["replace=maybe", "true"]),
         ("POST", "/v1/rules?force=true", RULE, 400, &["force", "replace"]),
@@ -78,14 +78,14 @@ async fn a_refusal_says_where_and_what_there_is() {
 async fn bodies_are_bounded() {
     let daemon = Daemon::start().await;
     let (status, text) = daemon.refusal("POST", "/v1/rules", &vec![b' '; BODY_MAX + 1]).await;
-    assert!(status == 413 && text.contains("65536"), "{status} {text}");
+    assert!(status == 413 && text.contains("262144"), "{status} {text}");
     let (status, text) = daemon.refusal("POST", "/v1/apply", &vec![b' '; APPLY_MAX + 1]).await;
     assert!(status == 413 && text.contains("16777216"), "{status} {text}");
     assert_eq!(daemon.http("POST", "/v1/apply?dry_run=true", &vec![b' '; APPLY_MAX]).await.0, 200);
     assert_eq!(*daemon.applied.lock().unwrap(), [(APPLY_MAX, true)]);
     // Without a declared length the bytes themselves are counted.
     let head = "POST /v1/rules HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let chunk = format!("20000\r\n{}\r\n0\r\n\r\n", " ".repeat(0x20000));
+    let chunk = format!("50000\r\n{}\r\n0\r\n\r\n", " ".repeat(0x50000));
     let answer = daemon.raw(format!("{head}{chunk}").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }

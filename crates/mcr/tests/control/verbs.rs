@@ -118,7 +118,10 @@ async fn files_are_applied_and_saved() {
     assert_eq!(*daemon.applied.lock().unwrap(), [(8, false), (8, true), (8, true)]);
     std::fs::write(&path, "refuse").unwrap();
     let refused = daemon.mcrctl(&["apply", file]).await;
-    assert_eq!((code(&refused), err(&refused)), (1, format!("mcrctl: {file}: line 1, column 1: no\n")));
+    assert_eq!(
+        (code(&refused), err(&refused)),
+        (1, format!("mcrctl: {file}: line 1, column 1: no\n{file}: line 2, column 1: nor this\n"))
+    );
     let absent = daemon.mcrctl(&["apply", "/nonexistent/rules.toml"]).await;
     assert!(code(&absent) == 1 && err(&absent).contains("/nonexistent/rules.toml"), "{}", err(&absent));
     let unwritable = daemon.mcrctl(&["save", "/nonexistent/rules.toml"]).await;
@@ -126,17 +129,6 @@ async fn files_are_applied_and_saved() {
     std::fs::write(&path, vec![b'#'; mcr::api::APPLY_MAX + 1]).unwrap();
     let long = daemon.mcrctl(&["apply", file]).await;
     assert!(code(&long) == 1 && err(&long).contains("16777216"), "{}", err(&long));
-}
-
-#[tokio::test]
-async fn a_rule_too_long_for_a_request_is_refused_in_words() {
-    let daemon = Daemon::start().await;
-    let outputs: Vec<String> = (1..=9000).map(|i| format!("10.0.{}.{}:6000", i / 250, i % 250)).collect();
-    let mut args = vec!["add", "x", "239.1.1.1%eth0"];
-    args.extend(outputs.iter().map(String::as_str));
-    let output = daemon.mcrctl(&args).await;
-    assert_eq!(code(&output), 1, "{}", err(&output));
-    assert!(err(&output).contains("longer than 65536 bytes"), "{}", err(&output));
 }
 
 #[tokio::test]
@@ -154,9 +146,11 @@ async fn standard_input_is_applied() {
 async fn notation_is_checked_before_a_daemon_is_asked() {
     let nowhere = Path::new("/nonexistent/mcrd.sock");
     for (args, word) in [
-        (&["add", "x", "239.1.1%eth0", "10.0.0.1:1"][..], "rule x: \"239.1.1\""),
+        (&["add", "x", "239.1.1%eth0", "10.0.0.1:1"][..], "rule x: input 239.1.1%eth0: \"239.1.1\""),
         (&["add", "x", "239.1.1.1%eth0", "10.0.0.1:0"], "port"),
         (&["add", "x y", "239.1.1.1%eth0", "10.0.0.1:1"], "is not a rule name"),
+        (&["add", "x", "239.1.1.1%eth0", "10.0.0.1:1", "--engine", "warp"], "no engine \"warp\""),
+        (&["add", "x", "239.1.1.1%eth0", "239.1.1.2:1"], "names no interface"),
         (&["remove", "a/b"], "is not a rule name"),
         (&["show", ""], "is not a rule name"),
     ] {
