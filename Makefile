@@ -25,7 +25,7 @@ build:
 	$(CARGO) build --release --locked --bins
 
 deps:
-	@scripts/deps test
+	@scripts/deps build test
 
 test: deps build
 	@scripts/test
@@ -43,8 +43,8 @@ demo:
 	@scripts/demo
 
 # Builds only what is absent, so that `sudo make install` after `make build` needs no Rust.
-$(BINARIES):
-	$(MAKE) build
+$(BINARIES) &:
+	$(CARGO) build --release --locked --bins
 
 install: $(BINARIES)
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
