@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mcr::api::socket::{SocketError, claim};
 
@@ -94,4 +95,38 @@ async fn a_socket_replaced_by_someone_else_is_left_to_them() {
     let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
     drop(file);
     assert!(path.exists());
+}
+
+/// Claims, listens and gives up again; how often it got the path, and whether it was ever not alone.
+fn contend(path: &Path, holders: &AtomicUsize) -> (usize, bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let (mut got, mut shared) = (0, false);
+    for _ in 0..300 {
+        match claim(path) {
+            Ok(claimed) => {
+                shared |= holders.fetch_add(1, Ordering::SeqCst) != 0;
+                let (listener, file) = claimed.listen(None).unwrap();
+                got += 1;
+                holders.fetch_sub(1, Ordering::SeqCst);
+                drop((listener, file));
+            }
+            Err(SocketError::InUse { .. }) => std::thread::yield_now(),
+            Err(e) => panic!("{e}"),
+        }
+    }
+    (got, shared)
+}
+
+#[test]
+fn of_many_that_come_and_go_never_two_have_the_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, holders) = (folder.path().join("mcrd.sock"), AtomicUsize::new(0));
+    let results = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(|| contend(&path, &holders))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert!(results.iter().all(|(_, shared)| !shared), "{results:?}");
+    assert!(results.iter().map(|(got, _)| got).sum::<usize>() > 0, "{results:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
