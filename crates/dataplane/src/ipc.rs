@@ -41,8 +41,8 @@ pub struct Start {
     pub core: u32,
     /// User and group to become; absent: stay as started.
     pub user: Option<(u32, u32)>,
-    /// Bytes of each ring.
-    pub ring_bytes: u64,
+    /// Bytes of the IPv4 and of the IPv6 ring.
+    pub ring_bytes: [u64; 2],
     /// Slots of the counters.
     pub slots: u32,
     /// Ask the rings again and again instead of sleeping.

@@ -75,12 +75,12 @@ impl Worker {
         let [ring4, ring6, counters] =
             <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| WorkerError::NoStart)?;
         let counters = Counters::map(&counters, start.slots).map_err(setup("map the counters"))?;
-        let ring_bytes = start.ring_bytes as usize;
-        let map = |fd, position| {
+        let map = |fd, bytes: u64, position| {
             let next = counters.worker(position) as u32;
-            Ring::map(fd, ring_bytes, next).map_err(setup("map a packet ring"))
+            Ring::map(fd, bytes as usize, next).map_err(setup("map a packet ring"))
         };
-        let rings = [map(ring4, POSITIONS[0])?, map(ring6, POSITIONS[1])?];
+        let [bytes4, bytes6] = start.ring_bytes;
+        let rings = [map(ring4, bytes4, POSITIONS[0])?, map(ring6, bytes6, POSITIONS[1])?];
         confine::confine(start.core, start.user)?;
         Ok(Self {
             control,

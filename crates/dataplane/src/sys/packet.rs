@@ -40,12 +40,14 @@ impl Protocol {
     }
 }
 
-/// How a flow finds its ring among those of several workers.
+/// A group of rings that share a protocol's frames, unique in the network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fanout {
-    /// The group all rings of one daemon and protocol share, unique in the network namespace.
-    pub group: u16,
+    group: u16,
 }
+
+/// `PACKET_FANOUT_FLAG_UNIQUEID` of linux/if_packet.h.
+const FANOUT_FLAG_UNIQUE_ID: u32 = 0x2000;
 
 /// A packet socket with a ring: not yet bound, it takes nothing.
 #[derive(Debug)]
@@ -102,7 +104,21 @@ impl PacketSocket {
         if bound == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Shares a protocol's frames with the other rings of the group: one flow always reaches the same ring.
+    /// Starts a fanout group with this bound ring as its first: frames of one flow always reach the same ring.
+    ///
+    /// # Errors
+    /// Those of packet(7)'s `PACKET_FANOUT`; EINVAL on a socket that is not bound.
+    pub fn start_fanout(&self) -> io::Result<Fanout> {
+        // The kernel picks the number: one picked here might join the rings of another program.
+        let kind = libc::PACKET_FANOUT_HASH | FANOUT_FLAG_UNIQUE_ID;
+        set(self.fd.as_fd(), libc::PACKET_FANOUT, &(kind << 16).cast_signed())?;
+        let mut group = 0u32;
+        read(self.fd.as_fd(), libc::PACKET_FANOUT, &mut group)?;
+        // The low half is the number, the high half the kind.
+        Ok(Fanout { group: (group & 0xffff) as u16 })
+    }
+
+    /// Shares the frames of a group with its other rings, of the same protocol and interfaces.
     pub fn join_fanout(&self, fanout: Fanout) -> io::Result<()> {
         let argument = u32::from(fanout.group) | (libc::PACKET_FANOUT_HASH << 16);
         set(self.fd.as_fd(), libc::PACKET_FANOUT, &argument.cast_signed())
@@ -111,18 +127,8 @@ impl PacketSocket {
     /// Frames lost for want of a free slot since the last call (`PACKET_STATISTICS` resets on reading).
     pub fn take_losses(&self) -> io::Result<u32> {
         let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
-        let mut length = size_of::<libc::tpacket_stats>() as libc::socklen_t;
-        // SAFETY: the kernel writes at most `length` bytes into `stats`, which lives across the call.
-        let read = unsafe {
-            libc::getsockopt(
-                self.fd.as_raw_fd(),
-                libc::SOL_PACKET,
-                libc::PACKET_STATISTICS,
-                (&raw mut stats).cast(),
-                &raw mut length,
-            )
-        };
-        if read == 0 { Ok(stats.tp_drops) } else { Err(io::Error::last_os_error()) }
+        read(self.fd.as_fd(), libc::PACKET_STATISTICS, &mut stats)?;
+        Ok(stats.tp_drops)
     }
 
     /// A second descriptor of the same socket.
@@ -167,6 +173,22 @@ fn set<T>(fd: BorrowedFd<'_>, option: i32, value: &T) -> io::Result<()> {
     // SAFETY: `value` is initialised, lives across the call and is passed with its own length.
     let done = unsafe {
         libc::setsockopt(fd.as_raw_fd(), libc::SOL_PACKET, option, std::ptr::from_ref(value).cast(), length)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Reads an option whose value is the plain structure `T`, of which every bit pattern is valid.
+fn read<T: Copy>(fd: BorrowedFd<'_>, option: i32, value: &mut T) -> io::Result<()> {
+    let mut length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes into `value`, which lives across the call.
+    let done = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_PACKET,
+            option,
+            std::ptr::from_mut(value).cast(),
+            &raw mut length,
+        )
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,3 +1,92 @@
-//! mcrd
+//! `mcrd`: the relay daemon. Started under the worker's name it is a worker instead.
 
-fn main() {}
+use std::ffi::OsString;
+use std::io::stdin;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use mcast::CoreList;
+use mcr::supervisor::daemon::{self, DEFAULT_CONFIG, Options};
+use mcr::supervisor::logging::{self, LogFormat};
+use mcr::supervisor::workers::WORKER_NAME;
+
+/// Relays UDP multicast and unicast between interfaces, under new headers, by rules that change at run time.
+///
+/// Stays in the foreground. Prints a STATS line for ingress and one for egress each second on standard output;
+/// all else goes to standard error. SIGTERM drains and stops it, SIGHUP applies the configuration again.
+#[derive(Debug, Parser)]
+#[command(name = "mcrd", version)]
+struct Arguments {
+    /// Rule file; without this option /etc/mcr/mcr.toml, which may be absent
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Control socket
+    #[arg(long, value_name = "PATH", default_value = mcr::api::socket::DEFAULT)]
+    socket: PathBuf,
+    /// Cores to run a worker on each, like 0,2-3 [default: all that are allowed]
+    #[arg(long, value_name = "LIST")]
+    cores: Option<CoreList>,
+    /// How log lines are written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log: LogFormat,
+    /// Only say whether the configuration is valid: exit code 0 or 2
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    if std::env::args_os().next() == Some(OsString::from(WORKER_NAME)) {
+        return work();
+    }
+    let arguments = Arguments::parse();
+    if arguments.check {
+        return check(&arguments);
+    }
+    let levels = logging::start(arguments.log);
+    let options = Options { config: arguments.config, socket: arguments.socket, cores: arguments.cores };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(daemon::run(options, levels)),
+        Err(error) => Err(daemon::DaemonError::RunTime(format!("cannot start: {error}"))),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mcrd: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// The worker's side: its control socket is standard input.
+fn work() -> ExitCode {
+    let run = || -> anyhow::Result<()> {
+        rustix::thread::set_name(c"mcrd-worker").context("cannot name the process")?;
+        let control = stdin().as_fd().try_clone_to_owned().context("cannot keep the control socket")?;
+        Ok(dataplane::worker::run(control)?)
+    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{WORKER_NAME}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(arguments: &Arguments) -> ExitCode {
+    match daemon::read_config(arguments.config.as_deref()) {
+        Ok((_, file)) => {
+            let path = arguments.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
+            println!("{}: valid, {} rules", path.display(), file.rules.len());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("mcrd: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

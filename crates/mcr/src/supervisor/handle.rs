@@ -1,6 +1,6 @@
 //! How the control interface reaches the supervisor: messages to its one task, an answer to each.
 
-use mcast::{Rule, RuleName};
+use mcast::{Rule, RuleName, SetError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::model::{LogLevel, Plan, RuleStatus, Stats, WorkerStats};
@@ -20,6 +20,19 @@ pub enum Refusal {
     /// The daemon could not do it.
     #[error("{0}")]
     Failed(String),
+}
+
+impl Refusal {
+    /// What a set of rules refuses: a collision with what runs, or a rule wrong in itself.
+    pub fn of_set(error: &SetError) -> Self {
+        match error {
+            SetError::Rule { .. } | SetError::TooMany => Self::Invalid(error.to_string()),
+            SetError::NameTaken(_)
+            | SetError::InputTaken { .. }
+            | SetError::Loop { .. }
+            | SetError::Opposite { .. } => Self::Conflict(error.to_string()),
+        }
+    }
 }
 
 /// Where an answer goes.

@@ -1,7 +1,21 @@
-//! The supervisor: rules to forwarding tables, workers, memberships, counters.
+//! The supervisor: from rules to forwarding tables, workers that follow them, memberships, and counters.
+//!
+//! One task owns all state ([`running::Running`]); the control interface reaches it through
+//! [`handle::Request`]s. It never touches a payload.
 
 pub mod capabilities;
+pub mod compile;
+pub mod daemon;
+pub mod egress;
 pub mod handle;
 pub mod links;
+pub mod logging;
 pub mod membership;
+pub mod places;
+pub mod report;
+pub mod rings;
+pub mod running;
+pub mod slots;
 pub mod sources;
+pub mod telemetry;
+pub mod workers;

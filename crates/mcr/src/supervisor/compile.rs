@@ -1,0 +1,191 @@
+//! Rules to a forwarding table: names become indexes, legs get their sockets, and what cannot run now is
+//! left out with the reason.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU8, NonZeroU16};
+
+use dataplane::table::{FlowEntry, FlowKey, LegEntry, SourceChoice, Table};
+use mcast::{Flow, InterfaceName, Leg, LegSource, Rule, RuleName, SourcePort, Ttl};
+
+use super::egress::{EgressKey, EgressSockets};
+use super::links::Interfaces;
+use super::membership::Join;
+use super::slots::{RuleSlots, Slots};
+use super::sources::{Picked, Scratch};
+
+/// A local unicast address and port that a rule takes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LocalPort {
+    /// The address.
+    pub address: IpAddr,
+    /// Interface it belongs to.
+    pub ifindex: u32,
+    /// The port.
+    pub port: NonZeroU16,
+}
+
+/// Where a rule stands, as compiled.
+#[derive(Debug)]
+pub struct RuleView {
+    /// Its name.
+    pub name: RuleName,
+    /// Its slots among the counters.
+    pub slots: RuleSlots,
+    /// Why it waits, if it does.
+    pub pending: Option<String>,
+    /// Why each leg waits, if it does.
+    pub legs_pending: Vec<Option<String>>,
+    /// What it joins while it runs.
+    pub join: Option<Join>,
+}
+
+/// What follows from the rules as things are.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    /// What workers follow; its generation is left to the caller.
+    pub table: Table,
+    /// One entry a rule, in order.
+    pub views: Vec<RuleView>,
+    /// Groups to be joined.
+    pub joins: BTreeSet<Join>,
+    /// Local ports to be held.
+    pub ports: BTreeSet<LocalPort>,
+    /// Interfaces frames are taken from.
+    pub ifindexes: BTreeSet<u32>,
+}
+
+/// What the kernel picked for destinations already asked about, until links, addresses or routes change.
+#[derive(Debug, Default)]
+pub struct Routes {
+    known: HashMap<(IpAddr, Option<u32>), Result<Picked, String>>,
+    scratch: Scratch,
+}
+
+impl Routes {
+    /// Source and MTU for a destination, or why there is no way to it.
+    fn pick(&mut self, destination: IpAddr, ifindex: Option<u32>) -> Result<Picked, String> {
+        let ask = || self.scratch.pick(destination, ifindex).map_err(|error| error.to_string());
+        self.known.entry((destination, ifindex)).or_insert_with(ask).clone()
+    }
+
+    /// Forgets all answers.
+    pub fn clear(&mut self) {
+        self.known.clear();
+    }
+}
+
+/// What rules are compiled against.
+pub struct Surroundings<'a> {
+    /// Interfaces as they are.
+    pub interfaces: &'a Interfaces,
+    /// Ways to destinations.
+    pub routes: &'a mut Routes,
+    /// Egress sockets, opened as needed.
+    pub sockets: &'a mut EgressSockets,
+    /// Slots, assigned to these rules.
+    pub slots: &'a Slots,
+    /// The host's own addresses.
+    pub local: HashSet<IpAddr>,
+}
+
+impl Surroundings<'_> {
+    /// Compiles rules in their order.
+    pub fn compile<'r>(&mut self, rules: impl Iterator<Item = &'r Rule>) -> Compiled {
+        let mut compiled = Compiled::default();
+        for rule in rules {
+            let Some(slots) = self.slots.of(&rule.name) else { continue };
+            let view = self.rule(rule, slots, &mut compiled);
+            compiled.views.push(view);
+        }
+        let ports: BTreeSet<u16> = self.sockets.ports().map(NonZeroU16::get).collect();
+        let own = self.local.iter().flat_map(|ip| ports.iter().map(|port| SocketAddr::new(*ip, *port)));
+        compiled.table.own = own.collect();
+        compiled
+    }
+
+    fn rule(&mut self, rule: &Rule, slots: RuleSlots, compiled: &mut Compiled) -> RuleView {
+        let mut view =
+            RuleView { name: rule.name.clone(), pending: None, legs_pending: Vec::new(), join: None, slots };
+        let mut legs = Vec::new();
+        for (leg, slot) in rule.outputs.iter().zip(&view.slots.legs) {
+            let resolved = self.leg(leg, *slot);
+            view.legs_pending.push(resolved.as_ref().err().cloned());
+            legs.extend(resolved);
+        }
+        let ifindex = match self.ifindex(&rule.input.interface) {
+            Ok(ifindex) => ifindex,
+            Err(why) => {
+                view.pending = Some(why);
+                return view;
+            }
+        };
+        if legs.is_empty() {
+            view.pending = view.legs_pending.iter().flatten().next().cloned();
+            return view;
+        }
+        let Flow { source, address, port, .. } = rule.input;
+        if address.is_multicast() {
+            let join = Join { interface: ifindex, group: address, source };
+            view.join = Some(join);
+            compiled.joins.insert(join);
+        } else if let Some(port) = port {
+            if !self.local.contains(&address) {
+                view.pending =
+                    Some(format!("{address} is no address of this host: add it to {}", rule.input.interface));
+                return view;
+            }
+            compiled.ports.insert(LocalPort { address, ifindex, port });
+        }
+        compiled.ifindexes.insert(ifindex);
+        let key = FlowKey { ifindex, address, source, port: port.map(NonZeroU16::get) };
+        compiled.table.flows.push(FlowEntry { key, slot: view.slots.rule, legs });
+        view
+    }
+
+    fn leg(&mut self, leg: &Leg, slot: u32) -> Result<LegEntry, String> {
+        let ifindex = leg.interface.as_ref().map(|name| self.ifindex(name)).transpose()?;
+        let picked = match (self.routes.pick(leg.address, ifindex), leg.source, &leg.interface) {
+            (Ok(picked), ..) => picked.mtu,
+            // A leg that brings its own source address needs none of the interface's.
+            (Err(_), LegSource::Keep | LegSource::Address(_), Some(name)) => {
+                self.interfaces.by_name(name.as_str()).map_or(1500, |interface| interface.mtu)
+            }
+            (Err(why), ..) => return Err(why),
+        };
+        let sport = match leg.sport {
+            SourcePort::Port(port) => Some(port),
+            SourcePort::Default | SourcePort::Keep => None,
+        };
+        let transparent = leg.source != LegSource::Interface;
+        let key = EgressKey { ipv6: leg.address.is_ipv6(), ifindex, sport, transparent };
+        let socket = self.sockets.number(key).map_err(|error| error.to_string())?;
+        Ok(LegEntry {
+            slot,
+            socket,
+            address: leg.address,
+            port: leg.port.map(NonZeroU16::get),
+            ifindex,
+            source: match leg.source {
+                LegSource::Interface => SourceChoice::Kernel,
+                LegSource::Keep => SourceChoice::Keep,
+                LegSource::Address(address) => SourceChoice::Address(address),
+            },
+            ttl: match leg.ttl {
+                Ttl::Set(ttl) => Some(ttl.get()),
+                Ttl::Decrement => None,
+            },
+            dscp: leg.dscp.map(mcast::Dscp::value),
+            batch: leg.batch.map(NonZeroU8::get),
+            mtu: picked,
+        })
+    }
+
+    fn ifindex(&self, name: &InterfaceName) -> Result<u32, String> {
+        match (self.interfaces.by_name(name.as_str()), self.interfaces.why_not(name.as_str())) {
+            (Some(interface), None) => Ok(interface.index),
+            (_, Some(why)) => Err(why),
+            (None, None) => Err(format!("interface {name} does not exist")),
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The daemon from start to end: sets everything up with the rights it has, keeps those it needs, and serves
+//! requests, signals and changes of links one at a time.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dataplane::counters::Counters;
+use dataplane::ipc::Start;
+use mcast::{CoreList, RuleFile, WorkerOptions};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use super::capabilities;
+use super::egress::EgressSockets;
+use super::handle::{Refusal, Request};
+use super::links::Links;
+use super::logging::Levels;
+use super::places;
+use super::rings::Rings;
+use super::running::{Parts, Running};
+use super::slots::SLOTS;
+use super::telemetry::{Measured, Telemetry};
+use super::workers::WorkerPlace;
+use crate::api::model::{LogLevel, Plan};
+use crate::api::policy::Policy;
+use crate::api::{self, socket};
+
+/// Where the configuration is looked for if none is named.
+pub const DEFAULT_CONFIG: &str = "/etc/mcr/mcr.toml";
+
+/// Requests that may wait for the supervisor's task.
+const REQUESTS_WAITING: usize = 64;
+
+/// What the command line says.
+#[derive(Debug)]
+pub struct Options {
+    /// The rule file named, if one was.
+    pub config: Option<PathBuf>,
+    /// Path of the control socket.
+    pub socket: PathBuf,
+    /// Cores named, if any were.
+    pub cores: Option<CoreList>,
+}
+
+/// Why a daemon did not start or ended other than by a signal.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration or an option is wrong: exit code 2.
+    #[error("{0}")]
+    Configuration(String),
+    /// Something failed at run time: exit code 1.
+    #[error("{0}")]
+    RunTime(String),
+}
+
+impl DaemonError {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) => 2,
+            Self::RunTime(_) => 1,
+        }
+    }
+}
+
+fn run_time(what: &str) -> impl Fn(&dyn std::fmt::Display) -> DaemonError {
+    move |error| DaemonError::RunTime(format!("{what}: {error}"))
+}
+
+/// A rule file's text and what it says. The default file may be absent: then there are no rules.
+///
+/// # Errors
+/// The file cannot be read, or everything wrong with it.
+pub fn read_config(named: Option<&Path>) -> Result<(String, RuleFile), DaemonError> {
+    let path = named.unwrap_or(Path::new(DEFAULT_CONFIG));
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => String::new(),
+        Err(error) => {
+            let text = format!("cannot read the configuration {}: {error}", path.display());
+            return Err(DaemonError::Configuration(text));
+        }
+    };
+    let file = RuleFile::parse(&text)
+        .map_err(|error| DaemonError::Configuration(format!("{}: not valid\n{error}", path.display())))?;
+    Ok((text, file))
+}
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// Why it could not start, or what broke it.
+pub async fn run(options: Options, levels: Levels) -> Result<(), DaemonError> {
+    let (text, file) = read_config(options.config.as_deref())?;
+    let policy = Policy::of_this_process();
+    capabilities::require(policy.group.is_some()).map_err(|error| DaemonError::RunTime(error.to_string()))?;
+    let claim = socket::claim(&options.socket).map_err(|error| DaemonError::RunTime(error.to_string()))?;
+    raise_descriptor_limit();
+    let mut links = Links::open().await.map_err(|e| run_time("cannot follow links and addresses")(&e))?;
+    let parts = set_up(&options, file.worker, &links)?;
+    let mut terminate = Signals::new().map_err(|e| run_time("cannot take signals")(&e))?;
+    let mut running = Running::start(parts).map_err(|e| run_time("cannot start workers")(&e))?;
+    if !running.workers_ready().await {
+        running.stop().await;
+        return Err(DaemonError::RunTime("no worker became ready: see the messages above".to_owned()));
+    }
+    if let Err(refusal) = running.apply(&text, false).await.map(|plan| announce(&plan)) {
+        running.stop().await;
+        return Err(DaemonError::Configuration(refusal.to_string()));
+    }
+    let (handle, mut requests) = mpsc::channel(REQUESTS_WAITING);
+    let (listener, file) =
+        claim.listen(policy.group).map_err(|error| DaemonError::RunTime(error.to_string()))?;
+    capabilities::keep_only().map_err(|e| run_time("cannot give up capabilities")(&e))?;
+    let (shut_down, shutting_down) = oneshot::channel::<()>();
+    let server = tokio::spawn(api::serve(listener, handle, policy, async {
+        let _ = shutting_down.await;
+    }));
+    info!(socket = %options.socket.display(), rules = running.list().len(), "ready");
+    let mut daemon = Daemon { running, levels, config: options.config };
+    let ended = daemon.serve(&mut requests, &mut links, &mut terminate).await;
+    // New clients are refused from here on, and those being answered see it through.
+    drop(file);
+    drop(shut_down);
+    daemon.finish(&mut requests, server).await;
+    daemon.running.stop().await;
+    let last = daemon.running.tick();
+    info!("stopped");
+    ended.and(last.map_err(|e| run_time("cannot print STATS")(&e)))
+}
+
+/// Opens what needs rights, before they are given up.
+fn set_up(options: &Options, worker: WorkerOptions, links: &Links) -> Result<Parts, DaemonError> {
+    let cores = places::cores(options.cores.as_ref().or(worker.cores.as_ref()))
+        .map_err(|error| DaemonError::Configuration(error.to_string()))?;
+    let user = places::worker_user();
+    let ring_mib = worker.ring_mib.unwrap_or(WorkerOptions::RING_MIB_DEFAULT).get();
+    let rings = Rings::open(cores.len(), ring_mib.into()).map_err(|e| DaemonError::RunTime(e.to_string()))?;
+    let mut places = Vec::new();
+    let mut measured = Vec::new();
+    for ((id, core), rings) in (0..).zip(&cores).zip(rings) {
+        let failed = |error: io::Error| run_time("cannot make a worker's counters")(&error);
+        let (counters, memory) = Counters::create(SLOTS).map_err(failed)?;
+        let [ring4, ring6] = rings.descriptors().map(|fd| fd.try_clone_to_owned());
+        let start = Start {
+            core: *core,
+            user: Some(user),
+            ring_bytes: rings.bytes(),
+            slots: SLOTS,
+            busy_poll: worker.busy_poll.unwrap_or(false),
+        };
+        let descriptors = [ring4.map_err(failed)?, ring6.map_err(failed)?, memory];
+        places.push(WorkerPlace { id, start, descriptors });
+        measured.push(Measured { counters, rings });
+    }
+    Ok(Parts {
+        telemetry: Telemetry::new(measured),
+        places,
+        sockets: EgressSockets::open().map_err(|error| DaemonError::RunTime(error.to_string()))?,
+        interfaces: links.interfaces().clone(),
+        options: worker,
+    })
+}
+
+/// Thousands of memberships and legs take hundreds of sockets.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!("cannot raise the limit of open files: {error}");
+    }
+}
+
+fn announce(plan: &Plan) {
+    info!(
+        add = plan.add.len(),
+        remove = plan.remove.len(),
+        change = plan.change.len(),
+        keep = plan.keep.len(),
+        "rules applied"
+    );
+    for note in &plan.notes {
+        warn!("{note}");
+    }
+}
+
+/// The signals the daemon takes.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// What serving needs.
+struct Daemon {
+    running: Running,
+    levels: Levels,
+    config: Option<PathBuf>,
+}
+
+impl Daemon {
+    async fn serve(
+        &mut self,
+        requests: &mut mpsc::Receiver<Request>,
+        links: &mut Links,
+        signals: &mut Signals,
+    ) -> Result<(), DaemonError> {
+        let mut ticks = interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                biased;
+                _ = signals.terminate.recv() => return Ok(()),
+                _ = signals.interrupt.recv() => return Ok(()),
+                _ = signals.hangup.recv() => self.reload().await,
+                _ = ticks.tick() => {
+                    self.running.tick().map_err(|e| run_time("cannot print STATS")(&e))?;
+                    self.running.retry();
+                }
+                () = links.changed() => {
+                    self.running.links_changed(links.interfaces().clone()).await;
+                }
+                Some(request) = requests.recv() => self.answer(request).await,
+            }
+        }
+    }
+
+    /// Answers what was asked before the server was told to end, until it has.
+    async fn finish(&mut self, requests: &mut mpsc::Receiver<Request>, mut server: JoinHandle<()>) {
+        loop {
+            tokio::select! {
+                _ = &mut server => return,
+                Some(request) = requests.recv() => self.answer(request).await,
+            }
+        }
+    }
+
+    /// SIGHUP: the file becomes the running set, or nothing changes.
+    async fn reload(&mut self) {
+        let text = match read_config(self.config.as_deref()) {
+            Ok((text, _)) => text,
+            Err(refused) => return error!("reload refused, nothing is changed: {refused}"),
+        };
+        match self.running.apply(&text, false).await {
+            Ok(plan) => announce(&plan),
+            Err(refused) => error!("reload refused, nothing is changed: {refused}"),
+        }
+    }
+
+    /// Carries out a request. One whose client has gone meanwhile is carried out all the same.
+    async fn answer(&mut self, request: Request) {
+        let running = &mut self.running;
+        match request {
+            Request::List(answer) => drop(answer.send(Ok(running.list()))),
+            Request::Show(name, answer) => drop(answer.send(running.show(&name))),
+            Request::Add { rule, replace, answer } => {
+                let name = rule.name.clone();
+                let done = match running.add(rule, replace).await {
+                    Ok(()) => running.show(&name),
+                    Err(refused) => Err(refused),
+                };
+                drop(answer.send(done));
+            }
+            Request::Remove(name, answer) => drop(answer.send(running.remove(&name).await)),
+            Request::Apply { text, dry_run, answer } => {
+                drop(answer.send(running.apply(&text, dry_run).await));
+            }
+            Request::Save(answer) => drop(answer.send(Ok(running.save()))),
+            Request::Stats(answer) => drop(answer.send(Ok(running.stats()))),
+            Request::Workers(answer) => drop(answer.send(Ok(running.worker_stats()))),
+            Request::LogLevel(level, answer) => drop(answer.send(self.log_level(level))),
+        }
+    }
+
+    fn log_level(&mut self, level: Option<LogLevel>) -> Result<LogLevel, Refusal> {
+        if let Some(level) = level {
+            self.levels.set(&level.directives).map_err(|error| Refusal::Invalid(error.to_string()))?;
+        }
+        Ok(LogLevel { directives: self.levels.directives().to_owned() })
+    }
+}

@@ -1,0 +1,95 @@
+//! The egress sockets: one for each family, way out and source port, shared by all workers and kept as long
+//! as a table names it.
+
+use std::collections::HashMap;
+use std::num::NonZeroU16;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use socket2::Domain;
+
+use super::sources::{self, SocketError};
+
+/// Bytes of send buffer a socket asks for: a burst of super-frames to a slow device waits here, not in the ring.
+const SEND_BUFFER_BYTES: usize = 8 << 20;
+
+/// What tells one egress socket from another. Legs that leave by different interfaces have different sockets,
+/// so that a device that stalls holds up none but its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EgressKey {
+    /// Whether it sends IPv6.
+    pub ipv6: bool,
+    /// Egress interface; absent: the kernel routes.
+    pub ifindex: Option<u32>,
+    /// Source port; absent: the daemon's own.
+    pub sport: Option<NonZeroU16>,
+    /// Whether it may send from addresses that are not the host's.
+    pub transparent: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Numbered {
+    number: u32,
+    fd: Arc<OwnedFd>,
+}
+
+/// All egress sockets.
+#[derive(Debug)]
+pub struct EgressSockets {
+    /// They hold the daemon's own source port from start to end.
+    _holders: [OwnedFd; 2],
+    port: NonZeroU16,
+    sockets: HashMap<EgressKey, Numbered>,
+    next: u32,
+}
+
+impl EgressSockets {
+    /// Takes a source port for the daemon, the same for both families.
+    pub fn open() -> Result<Self, SocketError> {
+        let ipv4 = open(false, None, false)?;
+        let port = ipv4.port;
+        let ipv6 = open(true, Some(port), false)?;
+        Ok(Self { _holders: [ipv4.fd, ipv6.fd], port, sockets: HashMap::new(), next: 0 })
+    }
+
+    /// The daemon's own source port.
+    pub fn port(&self) -> NonZeroU16 {
+        self.port
+    }
+
+    /// The number of the socket for a key, which is opened if it is new.
+    pub fn number(&mut self, key: EgressKey) -> Result<u32, SocketError> {
+        if let Some(socket) = self.sockets.get(&key) {
+            return Ok(socket.number);
+        }
+        let opened = open(key.ipv6, Some(key.sport.unwrap_or(self.port)), key.transparent)?;
+        let number = self.next;
+        self.next += 1;
+        self.sockets.insert(key, Numbered { number, fd: Arc::new(opened.fd) });
+        Ok(number)
+    }
+
+    /// All of them by number.
+    pub fn numbered(&self) -> impl Iterator<Item = (u32, Arc<OwnedFd>)> {
+        self.sockets.values().map(|socket| (socket.number, socket.fd.clone()))
+    }
+
+    /// Closes those whose number is not among `used`.
+    pub fn retain(&mut self, used: &std::collections::HashSet<u32>) {
+        self.sockets.retain(|_, socket| used.contains(&socket.number));
+    }
+
+    /// Source ports in use, the daemon's own among them.
+    pub fn ports(&self) -> impl Iterator<Item = NonZeroU16> {
+        self.sockets.keys().filter_map(|key| key.sport).chain([self.port])
+    }
+}
+
+fn open(
+    ipv6: bool,
+    port: Option<NonZeroU16>,
+    transparent: bool,
+) -> Result<sources::EgressSocket, SocketError> {
+    let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
+    sources::Egress { domain, port, transparent, send_buffer: SEND_BUFFER_BYTES }.open()
+}

@@ -1,0 +1,79 @@
+//! The log: `tracing` to standard error, as text or JSON, its levels changed while running.
+
+use std::io;
+
+use clap::ValueEnum;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+/// Levels at start.
+const DEFAULT_DIRECTIVES: &str = "info";
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line of text an event.
+    #[default]
+    Text,
+    /// A JSON object an event.
+    Json,
+}
+
+/// The levels could not be changed.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "log level {directives:?}: {why}; write LEVEL or TARGET=LEVEL, LEVEL one of off, error, warn, info, debug, trace"
+)]
+pub struct LevelError {
+    directives: String,
+    why: String,
+}
+
+/// The levels in force, and the way to change them.
+#[derive(Debug)]
+pub struct Levels {
+    handle: reload::Handle<EnvFilter, Registry>,
+    directives: String,
+}
+
+/// Starts the log of this process.
+pub fn start(format: LogFormat) -> Levels {
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(DEFAULT_DIRECTIVES));
+    let layer = match format {
+        LogFormat::Text => fmt::layer().with_writer(io::stderr).with_ansi(false).boxed(),
+        LogFormat::Json => fmt::layer().json().with_writer(io::stderr).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(layer).init();
+    Levels { handle, directives: DEFAULT_DIRECTIVES.to_owned() }
+}
+
+impl Levels {
+    /// The levels in force, as directives.
+    pub fn directives(&self) -> &str {
+        &self.directives
+    }
+
+    /// Adds directives to those in force; one for the same target takes its place, a bare level all of them.
+    pub fn set(&mut self, directives: &str) -> Result<(), LevelError> {
+        let failed = |why: String| LevelError { directives: directives.to_owned(), why };
+        let added = directives.trim();
+        if added.is_empty() {
+            return Err(failed("nothing is set".to_owned()));
+        }
+        let target = |directive: &str| directive.split_once('=').map(|(target, _)| target.to_owned());
+        let mut merged: Vec<&str> = self.directives.split(',').collect();
+        for directive in added.split(',').map(str::trim) {
+            match target(directive) {
+                None => merged.clear(),
+                Some(name) => merged.retain(|before| target(before).as_ref() != Some(&name)),
+            }
+            merged.push(directive);
+        }
+        let merged = merged.join(",");
+        let filter = EnvFilter::try_new(&merged).map_err(|error| failed(error.to_string()))?;
+        self.handle.reload(filter).map_err(|error| failed(error.to_string()))?;
+        self.directives = merged;
+        Ok(())
+    }
+}

@@ -1,0 +1,206 @@
+//! What operators are shown of the running set: states with their reasons, counts and rates.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use dataplane::counters::WorkerCounter;
+use dataplane::drop_reason::DropReason;
+use mcast::{Leg, Rule, RuleName};
+use rustix::io::Errno;
+
+use super::compile::{LocalPort, RuleView};
+use super::handle::Refusal;
+use super::running::Running;
+use super::telemetry::Count;
+use crate::api::model::{LegStats, RuleStats, RuleStatus, State, Stats, WorkerStats};
+
+/// The one engine of this version.
+const ENGINE: &str = "userspace";
+
+impl Running {
+    /// All rules with their state, in order.
+    pub fn list(&self) -> Vec<RuleStatus> {
+        self.viewed().map(|(rule, view)| self.status(rule, view)).collect()
+    }
+
+    /// One rule.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn show(&self, name: &RuleName) -> Result<RuleStatus, Refusal> {
+        let mut viewed = self.viewed();
+        let (rule, view) =
+            viewed.find(|(rule, _)| rule.name == *name).ok_or_else(|| Refusal::NotFound(name.clone()))?;
+        Ok(self.status(rule, view))
+    }
+
+    /// Takes stock of traffic and prints the STATS lines.
+    ///
+    /// # Errors
+    /// Standard output's.
+    pub fn tick(&mut self) -> io::Result<()> {
+        let views = &self.compiled.views;
+        let rules = views.iter().map(|view| view.slots.rule);
+        let legs = views.iter().flat_map(|view| view.slots.legs.iter().copied());
+        self.telemetry.tick(rules, legs)
+    }
+
+    /// All counters.
+    pub fn stats(&mut self) -> Stats {
+        Stats {
+            generation: self.generation(),
+            totals: self.telemetry.totals(),
+            rules: self.viewed().map(|(rule, view)| self.rule_stats(rule, view)).collect(),
+            workers: self.worker_stats(),
+        }
+    }
+
+    /// The workers.
+    pub fn worker_stats(&mut self) -> Vec<WorkerStats> {
+        (0..self.workers.len()).map(|at| self.one_worker(at)).collect()
+    }
+
+    fn one_worker(&mut self, at: usize) -> WorkerStats {
+        let totals = self.telemetry.worker_totals(at);
+        let status = self.workers[at].borrow().clone();
+        let counters = &self.telemetry.workers()[at].counters;
+        let state = match (status.ready, status.restarts) {
+            (true, _) => "running",
+            (false, 0) => "starting",
+            (false, _) => "restarting",
+        };
+        let drops =
+            DropReason::ALL.iter().map(|reason| (reason.name().to_owned(), counters.dropped(*reason)));
+        WorkerStats {
+            id: at as u32,
+            pid: status.pid.unwrap_or(0),
+            core: self.cores[at],
+            state: state.to_owned(),
+            restarts: status.restarts,
+            recv: totals.recv,
+            matched: totals.matched,
+            relayed: counters.worker(WorkerCounter::Relayed),
+            buf_exhaust: totals.buf_exhaust,
+            drops: drops.collect(),
+        }
+    }
+
+    /// Rules beside what was compiled from them; both are in the order of the running set.
+    fn viewed(&self) -> impl Iterator<Item = (&Rule, &RuleView)> {
+        self.rules.iter().zip(&self.compiled.views)
+    }
+
+    fn status(&self, rule: &Rule, view: &RuleView) -> RuleStatus {
+        let (state, reason) = self.rule_state(rule, view);
+        RuleStatus {
+            name: rule.name.to_string(),
+            input: rule.input.to_string(),
+            outputs: rule.outputs.iter().map(ToString::to_string).collect(),
+            engine: ENGINE.to_owned(),
+            state,
+            reason,
+        }
+    }
+
+    fn rule_state(&self, rule: &Rule, view: &RuleView) -> (State, String) {
+        if let Some(why) = &view.pending {
+            return (State::Pending, why.clone());
+        }
+        if let Some(why) = view.join.and_then(|join| self.join_errors.get(&join)) {
+            return (State::Failed, why.clone());
+        }
+        if let Some(why) = self.port_error(rule) {
+            return (State::Failed, why.clone());
+        }
+        let legs: Vec<_> =
+            rule.outputs.iter().enumerate().map(|(at, leg)| self.leg_state(leg, view, at)).collect();
+        let down: Vec<_> = legs.iter().filter(|(state, _)| *state != State::Active).collect();
+        let Some((_, why)) = down.first() else { return (State::Active, String::new()) };
+        let reason = match legs.len() {
+            1 => why.clone(),
+            all => format!("{} of {all} outputs do not send: {why}", down.len()),
+        };
+        let failed = down.len() == legs.len() && down.iter().any(|(state, _)| *state == State::Failed);
+        (if failed { State::Failed } else { State::Active }, reason)
+    }
+
+    fn port_error(&self, rule: &Rule) -> Option<&String> {
+        let (address, port) = (rule.input.address, rule.input.port?);
+        let held = |local: &&LocalPort| local.address == address && local.port == port;
+        self.port_errors.iter().find(|(local, _)| held(local)).map(|(_, why)| why)
+    }
+
+    fn leg_state(&self, leg: &Leg, view: &RuleView, at: usize) -> (State, String) {
+        if let Some(why) = &view.legs_pending[at] {
+            return (State::Pending, why.clone());
+        }
+        if view.pending.is_some() {
+            return (State::Pending, "its rule is pending".to_owned());
+        }
+        match self.telemetry.trend(view.slots.legs[at]).failing {
+            Some(errno) => (State::Failed, refusal_text(leg, errno)),
+            None => (State::Active, String::new()),
+        }
+    }
+
+    fn rule_stats(&self, rule: &Rule, view: &RuleView) -> RuleStats {
+        let (state, reason) = self.rule_state(rule, view);
+        let (count, trend) = (self.telemetry.rule(view.slots.rule), self.telemetry.trend(view.slots.rule));
+        let legs = rule.outputs.iter().enumerate().map(|(at, leg)| self.leg_stats(leg, view, at));
+        RuleStats {
+            name: rule.name.to_string(),
+            engine: ENGINE.to_owned(),
+            state,
+            reason,
+            packets: count.packets,
+            bytes: count.bytes,
+            pps: trend.pps,
+            bps: trend.bps,
+            legs: legs.collect(),
+        }
+    }
+
+    fn leg_stats(&self, leg: &Leg, view: &RuleView, at: usize) -> LegStats {
+        let (state, mut reason) = self.leg_state(leg, view, at);
+        let slot = view.slots.legs[at];
+        let (count, trend) = (self.telemetry.leg(slot), self.telemetry.trend(slot));
+        if reason.is_empty() && count.gso_off {
+            reason = "gso=off: the device or path takes single datagrams only".to_owned();
+        }
+        LegStats {
+            output: leg.to_string(),
+            state,
+            reason,
+            packets: count.packets,
+            bytes: count.bytes,
+            pps: trend.pps,
+            bps: trend.bps,
+            errors: count.errors,
+            drops: leg_drops(count),
+        }
+    }
+}
+
+fn leg_drops(count: Count) -> BTreeMap<String, u64> {
+    [("ttl", count.ttl), ("unreachable", count.unreachable)].map(|(name, n)| (name.to_owned(), n)).into()
+}
+
+/// Why a leg's datagrams are refused, and what to do.
+fn refusal_text(leg: &Leg, errno: i32) -> String {
+    let remedy = match Errno::from_raw_os_error(errno) {
+        Errno::CONNREFUSED => "nothing listens there (ICMP port unreachable): start the receiver",
+        Errno::HOSTUNREACH => {
+            "the host does not answer or a router knows no way: check it and its neighbour entry"
+        }
+        Errno::NETUNREACH => "there is no route: add one or name an interface",
+        Errno::NETDOWN | Errno::NODEV => "its interface is down: bring it up",
+        Errno::NOBUFS => "the device's queue is full: raise its txqueuelen or send less",
+        Errno::AGAIN => "the send buffer is full: the device is too slow for what is sent",
+        Errno::PERM => "a firewall rule of this host drops it: allow it in OUTPUT",
+        Errno::MSGSIZE => "datagrams are longer than the family or path allows",
+        Errno::INVAL => "the source address is not usable there: check source= and the interface's addresses",
+        _ => "see the system's documentation of this error",
+    };
+    let error = io::Error::from_raw_os_error(errno);
+    format!("sending to {leg} fails: {error}: {remedy}")
+}

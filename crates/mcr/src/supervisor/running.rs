@@ -1,0 +1,306 @@
+//! The running set and all that follows from it, changed as one: rules, table, sockets, joins, counters.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcast::{Rule, RuleFile, RuleName, RuleSet, WorkerOptions};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::compile::{Compiled, LocalPort, Routes, Surroundings};
+use super::egress::EgressSockets;
+use super::handle::Refusal;
+use super::links::Interfaces;
+use super::membership::{Join, Memberships};
+use super::slots::Slots;
+use super::sources::{self, PortHold};
+use super::telemetry::Telemetry;
+use super::workers::{Generation, Orders, WorkerPlace, WorkerStatus};
+use crate::api::model::Plan;
+
+/// A worker that has not taken a table up for so long no longer holds up the answer; its task ends it.
+const APPLY_LIMIT: Duration = Duration::from_secs(15);
+
+/// All state of a running daemon.
+#[derive(Debug)]
+pub struct Running {
+    pub(super) rules: RuleSet,
+    pub(super) options: WorkerOptions,
+    pub(super) compiled: Compiled,
+    pub(super) telemetry: Telemetry,
+    pub(super) workers: Vec<watch::Receiver<WorkerStatus>>,
+    pub(super) cores: Vec<u32>,
+    pub(super) join_errors: HashMap<Join, String>,
+    pub(super) port_errors: HashMap<LocalPort, String>,
+    interfaces: Interfaces,
+    routes: Routes,
+    sockets: EgressSockets,
+    slots: Slots,
+    memberships: Memberships,
+    ports: HashMap<LocalPort, PortHold>,
+    orders: watch::Sender<Orders>,
+    tasks: JoinSet<()>,
+}
+
+/// What a daemon starts with.
+pub struct Parts {
+    /// Counters and rings of each worker.
+    pub telemetry: Telemetry,
+    /// What each worker is started with; as many as there are counters.
+    pub places: Vec<WorkerPlace>,
+    /// Egress sockets.
+    pub sockets: EgressSockets,
+    /// Interfaces as they are.
+    pub interfaces: Interfaces,
+    /// The file's options for workers.
+    pub options: WorkerOptions,
+}
+
+impl Running {
+    /// Starts the workers, with no rules yet.
+    ///
+    /// # Errors
+    /// The first table's memory could not be had.
+    pub fn start(parts: Parts) -> std::io::Result<Self> {
+        let compiled = Compiled::default();
+        let table = compiled.table.write()?;
+        let generation = Arc::new(Generation { number: 0, table, sockets: Vec::new() });
+        let orders = watch::Sender::new(Orders { generation, stop: false });
+        let mut tasks = JoinSet::new();
+        let mut workers = Vec::new();
+        let cores = parts.places.iter().map(|place| place.start.core).collect();
+        for place in parts.places {
+            let (status, seen) = watch::channel(WorkerStatus::default());
+            tasks.spawn(super::workers::run(place, orders.subscribe(), status));
+            workers.push(seen);
+        }
+        Ok(Self {
+            rules: RuleSet::new(),
+            options: parts.options,
+            compiled,
+            telemetry: parts.telemetry,
+            workers,
+            cores,
+            join_errors: HashMap::new(),
+            port_errors: HashMap::new(),
+            interfaces: parts.interfaces,
+            routes: Routes::default(),
+            sockets: parts.sockets,
+            slots: Slots::default(),
+            memberships: Memberships::default(),
+            ports: HashMap::new(),
+            orders,
+            tasks,
+        })
+    }
+
+    /// Waits until every worker is confined and reads its rings.
+    pub async fn workers_ready(&mut self) -> bool {
+        let all = async {
+            for worker in &mut self.workers {
+                if worker.wait_for(|status| status.ready).await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(APPLY_LIMIT, all).await.unwrap_or(false)
+    }
+
+    /// Number of the forwarding table in force.
+    pub fn generation(&self) -> u64 {
+        self.compiled.table.generation
+    }
+
+    /// Adds a rule; with `replace`, in place of the one of its name.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing is changed.
+    pub async fn add(&mut self, rule: Rule, replace: bool) -> Result<(), Refusal> {
+        let mut rules = self.rules.clone();
+        self.accept(&rule)?;
+        if replace && rules.get(&rule.name).is_some() {
+            rules.replace(rule)
+        } else {
+            rules.add(rule).map(|()| None)
+        }
+        .map_err(|error| Refusal::of_set(&error))?;
+        self.change(rules).await
+    }
+
+    /// Removes a rule.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub async fn remove(&mut self, name: &RuleName) -> Result<(), Refusal> {
+        let mut rules = self.rules.clone();
+        rules.remove(name).ok_or_else(|| Refusal::NotFound(name.clone()))?;
+        self.change(rules).await
+    }
+
+    /// Makes a file the running set, or with `dry_run` says what that would do.
+    ///
+    /// # Errors
+    /// All that is wrong with it; nothing is changed.
+    pub async fn apply(&mut self, text: &str, dry_run: bool) -> Result<Plan, Refusal> {
+        let file = RuleFile::parse(text).map_err(|error| Refusal::Invalid(error.to_string()))?;
+        file.rules.iter().try_for_each(|rule| self.accept(rule))?;
+        let diff = self.rules.plan(&file.rules);
+        let names = |names: &[RuleName]| names.iter().map(ToString::to_string).collect();
+        let mut plan = Plan {
+            add: names(&diff.add),
+            remove: names(&diff.remove),
+            change: names(&diff.change),
+            keep: names(&diff.keep),
+            notes: Vec::new(),
+        };
+        if file.worker != self.options {
+            plan.notes.push("[worker] differs from what runs: restart mcrd for it to take effect".to_owned());
+        }
+        if dry_run {
+            return Ok(plan);
+        }
+        self.change(file.rules).await?;
+        let pending = self.compiled.views.iter().filter_map(|view| Some((view, view.pending.as_ref()?)));
+        plan.notes.extend(pending.map(|(view, why)| format!("{} is pending: {why}", view.name)));
+        Ok(plan)
+    }
+
+    /// The running set as a rule file.
+    pub fn save(&self) -> String {
+        RuleFile { rules: self.rules.clone(), worker: self.options.clone() }.to_toml()
+    }
+
+    /// Takes note of links, addresses and routes as they are now.
+    pub async fn links_changed(&mut self, interfaces: Interfaces) {
+        self.interfaces = interfaces;
+        self.routes.clear();
+        self.memberships.forget_lost();
+        if let Err(error) = self.put_in_force().await {
+            warn!("the rules could not be brought in line with changed links: {error}");
+        }
+    }
+
+    /// Tries again what the kernel refused, as things may have changed.
+    pub fn retry(&mut self) {
+        if !self.join_errors.is_empty() {
+            self.sync_joins();
+        }
+        if !self.port_errors.is_empty() {
+            self.sync_ports();
+        }
+    }
+
+    /// Lets the workers relay what their rings hold, ends them, and leaves all groups.
+    pub async fn stop(&mut self) {
+        for worker in self.telemetry.workers() {
+            if let Err(error) = worker.rings.accept_interfaces(&[]) {
+                warn!("cannot close a packet ring to new frames: {error}");
+            }
+        }
+        self.orders.send_modify(|orders| orders.stop = true);
+        while self.tasks.join_next().await.is_some() {}
+        self.memberships.sync(&BTreeSet::new());
+        self.ports.clear();
+    }
+
+    /// Refuses what can never run here as things are.
+    fn accept(&self, rule: &Rule) -> Result<(), Refusal> {
+        match self.interfaces.why_not_input(rule.input.interface.as_str()) {
+            Some(why) => Err(Refusal::Invalid(format!("rule {}: {why}", rule.name))),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a valid set the running set.
+    async fn change(&mut self, rules: RuleSet) -> Result<(), Refusal> {
+        let stale = self.slots.assign(rules.iter()).map_err(|error| Refusal::Invalid(error.to_string()))?;
+        self.rules = rules;
+        let done = self.put_in_force().await;
+        // No worker follows a table that names these: each has taken up the new one or was ended.
+        for slot in &stale {
+            self.telemetry.workers().iter().for_each(|worker| worker.counters.clear_slot(*slot));
+        }
+        self.slots.recycle(stale);
+        done
+    }
+
+    /// Compiles the running set and hands it to all workers, then joins and leaves.
+    async fn put_in_force(&mut self) -> Result<(), Refusal> {
+        let mut surroundings = Surroundings {
+            interfaces: &self.interfaces,
+            routes: &mut self.routes,
+            sockets: &mut self.sockets,
+            slots: &self.slots,
+            local: self.interfaces.local_addresses(),
+        };
+        let mut compiled = surroundings.compile(self.rules.iter());
+        compiled.table.generation = self.generation();
+        let unchanged = compiled.table == self.compiled.table;
+        if !unchanged {
+            compiled.table.generation += 1;
+        }
+        let used: HashSet<u32> = compiled.table.legs().map(|leg| leg.socket).collect();
+        self.sockets.retain(&used);
+        self.compiled = compiled;
+        if !unchanged {
+            self.hand_out().await?;
+        }
+        self.sync_joins();
+        self.sync_ports();
+        Ok(())
+    }
+
+    async fn hand_out(&mut self) -> Result<(), Refusal> {
+        let failed = |what| move |error| Refusal::Failed(format!("cannot {what}: {error}"));
+        let ifindexes: Vec<u32> = self.compiled.ifindexes.iter().copied().collect();
+        for worker in self.telemetry.workers() {
+            worker.rings.accept_interfaces(&ifindexes).map_err(failed("set a packet ring's filter"))?;
+        }
+        let number = self.generation();
+        let table = self.compiled.table.write().map_err(failed("write the forwarding table"))?;
+        let sockets = self.sockets.numbered().collect();
+        let generation = Arc::new(Generation { number, table, sockets });
+        self.orders.send_modify(|orders| orders.generation = generation);
+        let all = async {
+            for worker in &mut self.workers {
+                // A worker that is being restarted begins with this table.
+                let _ = worker.wait_for(|status| status.applied >= number || !status.ready).await;
+            }
+        };
+        if tokio::time::timeout(APPLY_LIMIT, all).await.is_err() {
+            warn!(generation = number, "a worker is late in taking up the rules");
+        }
+        info!(generation = number, rules = self.rules.len(), "rules in force");
+        Ok(())
+    }
+
+    fn sync_joins(&mut self) {
+        let failed = self.memberships.sync(&self.compiled.joins);
+        let before = std::mem::take(&mut self.join_errors);
+        for (join, error) in failed {
+            let text = error.to_string();
+            if before.get(&join) != Some(&text) {
+                warn!(group = %join.group, "{text}");
+            }
+            self.join_errors.insert(join, text);
+        }
+    }
+
+    fn sync_ports(&mut self) {
+        let wanted = &self.compiled.ports;
+        self.ports.retain(|port, _| wanted.contains(port));
+        self.port_errors.clear();
+        for port in wanted {
+            if self.ports.contains_key(port) {
+                continue;
+            }
+            match sources::unicast_input_socket(port.address, port.ifindex, port.port) {
+                Ok(hold) => drop(self.ports.insert(*port, hold)),
+                Err(error) => drop(self.port_errors.insert(*port, error.to_string())),
+            }
+        }
+    }
+}
