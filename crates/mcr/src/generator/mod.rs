@@ -7,8 +7,10 @@
 pub mod clock;
 mod frame;
 pub mod header;
+pub mod ledger;
 pub mod pacing;
 pub mod send;
 pub mod stop;
+pub mod tally;
 pub mod target;
 pub mod transmit;

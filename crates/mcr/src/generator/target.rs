@@ -102,6 +102,30 @@ impl Target {
         self.endpoint.port.map(|port| port.get().wrapping_add(step))
     }
 
+    /// Which flow's destination this is; absent when it is none of the target's.
+    pub fn place(&self, address: IpAddr, port: u16) -> Option<u16> {
+        if self.is_multicast() {
+            let own_port = self.endpoint.port.is_none_or(|own| own.get() == port);
+            return distance(self.endpoint.address, address).filter(|step| own_port && *step < self.flows);
+        }
+        let step = port.checked_sub(self.endpoint.port?.get())?;
+        (address == self.endpoint.address && step < self.flows).then_some(step)
+    }
+
+    /// Whether `address` is a destination of any flow.
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        distance(self.endpoint.address, address)
+            .is_some_and(|step| if self.is_multicast() { step < self.flows } else { step == 0 })
+    }
+
+    /// What sets flow `i`'s destination apart from the others', for messages.
+    pub fn place_name(&self, flow: u16) -> String {
+        match self.port(flow) {
+            Some(port) if !self.is_multicast() => format!("port {port}"),
+            _ => self.address(flow).to_string(),
+        }
+    }
+
     /// Flow `i`'s destination as a socket address, scoped to the interface.
     ///
     /// # Errors
@@ -122,6 +146,19 @@ fn advance(address: IpAddr, step: u16) -> Option<IpAddr> {
     match address {
         IpAddr::V4(a) => a.to_bits().checked_add(step.into()).map(|bits| Ipv4Addr::from_bits(bits).into()),
         IpAddr::V6(a) => a.to_bits().checked_add(step.into()).map(|bits| Ipv6Addr::from_bits(bits).into()),
+    }
+}
+
+/// How far `address` lies after `base`; absent when before, too far, or of the other family.
+fn distance(base: IpAddr, address: IpAddr) -> Option<u16> {
+    match (base, address) {
+        (IpAddr::V4(base), IpAddr::V4(address)) => {
+            address.to_bits().checked_sub(base.to_bits())?.try_into().ok()
+        }
+        (IpAddr::V6(base), IpAddr::V6(address)) => {
+            address.to_bits().checked_sub(base.to_bits())?.try_into().ok()
+        }
+        _ => None,
     }
 }
 
@@ -155,6 +192,22 @@ mod tests {
     fn hosts_count_up_ports() {
         let host = target("127.0.0.1:5000", 3).unwrap();
         assert_eq!(host.socket_address(2).unwrap(), "127.0.0.1:5002".parse().unwrap());
+    }
+
+    #[test]
+    fn places_are_found_again() {
+        for (endpoint, flows) in
+            [("239.1.1.255%lo:5000", 3), ("[ff3e::ffff]%lo:5000", 3), ("127.0.0.1:5000", 3)]
+        {
+            let target = target(endpoint, flows).unwrap();
+            for flow in 0..flows {
+                assert_eq!(target.place(target.address(flow), target.port(flow).unwrap()), Some(flow));
+            }
+            assert_eq!(target.place(target.address(0), 4999), None);
+            assert_eq!(target.place("239.1.1.254".parse().unwrap(), 5000), None);
+        }
+        let any_port = target("239.1.1.1%lo", 1).unwrap();
+        assert_eq!(any_port.place(any_port.address(0), 1), Some(0));
     }
 
     #[test]
