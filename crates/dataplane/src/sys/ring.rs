@@ -10,6 +10,7 @@ use std::mem::{offset_of, size_of};
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use mcast::wire::ChecksumTrust;
 use rustix::net::{RecvFlags, recv};
@@ -175,6 +176,14 @@ impl Ring {
     /// The slot the next frame arrives in.
     pub fn position(&self) -> u32 {
         self.next
+    }
+
+    /// When the last frame received arrived, on `CLOCK_REALTIME` since its epoch. Meaningful from the first
+    /// [`Ring::receive`] that found a frame until the next [`Ring::release`].
+    pub fn arrived(&self) -> Duration {
+        let last = (self.next + self.slots - 1) % self.slots;
+        let header = self.header(last as usize * SLOT_BYTES);
+        Duration::new(header.tp_sec.into(), header.tp_nsec)
     }
 
     fn header(&self, slot: usize) -> libc::tpacket2_hdr {

@@ -8,9 +8,11 @@ use clap::{Args, Parser, Subcommand};
 use mcast::{Dscp, Endpoint};
 use mcr::generator::header::HEADER_BYTES;
 use mcr::generator::pacing::Rate;
+use mcr::generator::recv::{self, RecvReport, Until};
 use mcr::generator::send::{Limit, Sender};
 use mcr::generator::stop::Stop;
-use mcr::generator::target::Target;
+use mcr::generator::tap::Tap;
+use mcr::generator::target::{Target, TargetError};
 use mcr::generator::transmit::{Headers, TransmitError};
 
 /// Most payload a UDP datagram has over IPv4: 65,535 less both headers (RFC 768, RFC 791).
@@ -31,6 +33,8 @@ struct Cli {
 enum Verb {
     /// Send numbered, time-stamped datagrams.
     Send(Send),
+    /// Receive them and account for every one: exit code 1 on loss, duplicates, corruption or nothing received.
+    Recv(Recv),
 }
 
 /// `mcrgen send`
@@ -64,27 +68,46 @@ struct Send {
     dscp: Dscp,
 }
 
+/// `mcrgen recv`
+#[derive(Debug, Args)]
+struct Recv {
+    /// What to: [SOURCE@]ADDRESS[%INTERFACE][:PORT]. A group needs the interface and is joined; a host's address
+    /// needs the port. Flow i is group+i, or port+i.
+    endpoint: Endpoint,
+    /// Number of flows.
+    #[arg(long, value_name = "N", default_value = "1")]
+    flows: NonZeroU16,
+    /// End after this many seconds. Without it too, 2 s of silence after the first packet end the run.
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    duration: Option<Duration>,
+    /// End with this many different packets over all flows; what lacks of them is lost.
+    #[arg(long, value_name = "N")]
+    count: Option<NonZeroU64>,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.verb {
         Verb::Send(options) => send(options, cli.json),
+        Verb::Recv(options) => recv(options, cli.json),
     };
     done.unwrap_or_else(|error| {
         if cli.json {
             println!("{}", serde_json::json!({ "error": error.to_string() }));
         }
         eprintln!("mcrgen: {error}");
-        let usage = matches!(
-            error.downcast_ref::<TransmitError>(),
-            Some(TransmitError::Target(_) | TransmitError::Family(..))
-        );
+        let usage = error.is::<TargetError>()
+            || matches!(
+                error.downcast_ref::<TransmitError>(),
+                Some(TransmitError::Target(_) | TransmitError::Family(..))
+            );
         ExitCode::from(if usage { 2 } else { 1 })
     })
 }
 
 /// Sends and reports; exit code 1 when nothing could be sent.
 fn send(options: &Send, json: bool) -> anyhow::Result<ExitCode> {
-    let target = Target::new(options.endpoint.clone(), options.flows).map_err(TransmitError::from)?;
+    let target = Target::new(options.endpoint.clone(), options.flows)?;
     let headers = Headers {
         source: options.source.or(target.source()),
         ttl: options.ttl,
@@ -115,6 +138,69 @@ fn send(options: &Send, json: bool) -> anyhow::Result<ExitCode> {
         eprintln!("mcrgen: {} packets refused, the last with: {error}", report.errors);
     }
     Ok(ExitCode::from(u8::from(report.sent == 0)))
+}
+
+/// Receives and reports; exit code 1 unless everything arrived once and whole.
+fn recv(options: &Recv, json: bool) -> anyhow::Result<ExitCode> {
+    let target = Target::new(options.endpoint.clone(), options.flows)?;
+    let stop = Stop::on_signal()?;
+    let mut tap = Tap::open(&target)?;
+    eprintln!("ready: {}", target.endpoint());
+    let until = Until { duration: options.duration, count: options.count };
+    let mut before = 0;
+    let report = recv::run(&target, &mut tap, until, &stop, |tally, tap_lost| {
+        let received = tally.received();
+        eprintln!("received {received} ({} pps), tap lost {tap_lost}", received - before);
+        before = received;
+    })?;
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print_report(&report);
+    }
+    if report.tap_lost > 0 {
+        eprintln!(
+            "mcrgen: this receiver's own tap lost {} frames for want of time: what is counted as lost says \
+             nothing of the network; offer less or give the receiver a core of its own",
+            report.tap_lost
+        );
+    }
+    if !report.tally.silent.is_empty() {
+        eprintln!("mcrgen: nothing received on {}", report.tally.silent.join(", "));
+    }
+    Ok(ExitCode::from(u8::from(!report.is_clean())))
+}
+
+fn print_report(report: &RecvReport) {
+    let tally = &report.tally;
+    println!(
+        "received {} in {:.3} s ({:.0} pps): lost {}, duplicated {}, reordered {}, bad checksum {}, corrupted {}, \
+         foreign {}",
+        tally.received,
+        report.duration_s,
+        report.pps,
+        tally.lost,
+        tally.duplicated,
+        tally.reordered,
+        tally.bad_checksum,
+        tally.corrupted,
+        tally.foreign
+    );
+    if let Some(latency) = tally.latency_us {
+        println!(
+            "latency p50 {:.1}, p99 {:.1}, p999 {:.1}, max {:.1} us",
+            latency.p50, latency.p99, latency.p999, latency.max
+        );
+    }
+    println!("sources {:?}, TTLs {:?}, DSCPs {:?}", tally.sources, tally.ttls, tally.dscps);
+    if tally.flows.len() > 1 {
+        for flow in tally.flows.iter().filter(|flow| flow.lost + flow.duplicated + flow.reordered > 0) {
+            println!(
+                "flow {}: received {}, lost {}, duplicated {}, reordered {}",
+                flow.flow, flow.received, flow.lost, flow.duplicated, flow.reordered
+            );
+        }
+    }
 }
 
 fn parse_rate(text: &str) -> Result<Rate, String> {

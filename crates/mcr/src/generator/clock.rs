@@ -19,6 +19,13 @@ pub fn monotonic_ns() -> u64 {
     nanoseconds(clock_gettime(ClockId::Monotonic))
 }
 
+/// How far `CLOCK_REALTIME` is ahead of `CLOCK_MONOTONIC`, nanoseconds: what turns the kernel's packet times into
+/// send times' clock. It changes only when the wall clock is set or slewed.
+pub fn realtime_lead_ns() -> u64 {
+    let realtime = nanoseconds(clock_gettime(ClockId::Realtime));
+    realtime.saturating_sub(monotonic_ns())
+}
+
 /// Waits until `due_ns` or for a tenth of a second, whichever is first: asleep as long as a timer is exact
 /// enough, then spinning.
 pub fn wait_until(due_ns: u64) {

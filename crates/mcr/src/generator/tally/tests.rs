@@ -1,5 +1,5 @@
-use mcast::wire::datagram::Repr;
 use mcast::wire::Addresses;
+use mcast::wire::datagram::Repr;
 
 use super::*;
 use crate::generator::header::fill_pattern;

@@ -1,0 +1,203 @@
+//! The receiver's ear: a packet ring on the interface, and the sockets that make traffic come.
+//!
+//! Groups are joined on sockets that receive nothing; a unicast target's ports are held by bound ones, or the
+//! kernel would answer the sender with port-unreachable. What the ring itself loses is counted apart.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use dataplane::sys::packet::{PacketSocket, Protocol};
+use dataplane::sys::ring::{Arrival, LinkTarget, Ring};
+use dataplane::sys::sockopt::join_group;
+use mcast::wire::ChecksumTrust;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::{Domain, SockFilter, SockRef, Socket, Type};
+
+use super::clock;
+use super::target::{Target, TargetError};
+
+/// Room for 65 ms of 500 kpps while the reader is off its core.
+const RING_BYTES: usize = 64 << 20;
+
+/// Frames read before their slots go back.
+const BATCH_FRAMES: usize = 256;
+
+/// Why the traffic cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum TapError {
+    /// The endpoint does not do.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// No right to tap.
+    #[error(
+        "cannot tap an interface: that takes CAP_NET_RAW; run as root or grant it with `setcap cap_net_raw+ep`"
+    )]
+    Permission,
+    /// The tap failed otherwise.
+    #[error("cannot tap {0}: {1}")]
+    Tap(String, #[source] io::Error),
+    /// A group could not be joined.
+    #[error("cannot join {0} on {1}: {2}")]
+    Join(IpAddr, String, #[source] io::Error),
+    /// A unicast port could not be held.
+    #[error("cannot hold {0}, which must be a free port at an address of this host: {1}")]
+    Hold(SocketAddr, #[source] io::Error),
+    /// Reading failed.
+    #[error("cannot read the tap: {0}")]
+    Read(#[source] io::Error),
+}
+
+/// A packet off the tap.
+#[derive(Debug, Clone, Copy)]
+pub struct Tapped<'a> {
+    /// From the IP header on.
+    pub packet: &'a [u8],
+    /// What the kernel knows of its checksums.
+    pub checksum: ChecksumTrust,
+    /// Payload of each datagram where it is a super-frame, bytes.
+    pub segment: Option<NonZeroU16>,
+    /// Arrival on `CLOCK_MONOTONIC`, nanoseconds.
+    pub arrived_ns: u64,
+}
+
+/// An open tap.
+#[derive(Debug)]
+pub struct Tap {
+    ring: Ring,
+    /// A second descriptor of the ring's socket, for its loss counter.
+    socket: PacketSocket,
+    lost: u64,
+    _sockets: Vec<Socket>,
+}
+
+impl Tap {
+    /// Taps `target`'s interface, or all of them for a host's address without one, then joins or binds.
+    ///
+    /// # Errors
+    /// When the tap, a group or a port cannot be had.
+    pub fn open(target: &Target) -> Result<Self, TapError> {
+        let place = target.interface().map_or_else(|| "all interfaces".to_owned(), |i| i.name.to_string());
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::PermissionDenied => TapError::Permission,
+            _ => TapError::Tap(place.clone(), error),
+        };
+        let socket = PacketSocket::open(RING_BYTES).map_err(failed)?;
+        if let Some(filter) = address_filter(target) {
+            SockRef::from(&socket).attach_filter(&filter).map_err(failed)?;
+        }
+        let reading = socket.try_clone().map_err(failed)?;
+        let bytes = socket.ring_bytes();
+        let ring = Ring::map(OwnedFd::from(reading), bytes, 0).map_err(failed)?;
+        let protocol = if target.address(0).is_ipv4() { Protocol::Ipv4 } else { Protocol::Ipv6 };
+        socket.bind(protocol, target.interface().map(|interface| interface.index)).map_err(failed)?;
+        let sockets = if target.is_multicast() { join(target, &place)? } else { hold(target)? };
+        Ok(Self { ring, socket, lost: 0, _sockets: sockets })
+    }
+
+    /// Hands the packets that have arrived to `take`, up to a batch of them; waits up to `timeout` for the first.
+    ///
+    /// # Errors
+    /// When waiting failed.
+    pub fn read(&mut self, timeout: Duration, mut take: impl FnMut(Tapped<'_>)) -> Result<(), TapError> {
+        let lead_ns = clock::realtime_lead_ns();
+        let mut frames = 0;
+        while frames < BATCH_FRAMES {
+            let Some(arrival) = self.ring.receive() else { break };
+            frames += 1;
+            match arrival {
+                Arrival::Frame(frame) if frame.target == LinkTarget::Us => {
+                    let arrived = u64::try_from(self.ring.arrived().as_nanos()).unwrap_or(0);
+                    take(Tapped {
+                        packet: self.ring.bytes(frame.packet),
+                        checksum: frame.checksum,
+                        segment: frame.segment,
+                        arrived_ns: arrived.saturating_sub(lead_ns),
+                    });
+                }
+                Arrival::Frame(_) => {}
+                Arrival::Truncated => self.lost += 1,
+            }
+        }
+        self.ring.release();
+        if frames == 0 { self.wait(timeout) } else { Ok(()) }
+    }
+
+    /// Frames the tap lost so far for want of room; a super-frame is one.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn lost(&mut self) -> Result<u64, TapError> {
+        self.lost += u64::from(self.socket.take_losses().map_err(TapError::Read)?);
+        Ok(self.lost)
+    }
+
+    fn wait(&self, timeout: Duration) -> Result<(), TapError> {
+        let timeout =
+            Timespec::try_from(timeout).map_err(|_| TapError::Read(io::ErrorKind::InvalidInput.into()))?;
+        match poll(&mut [PollFd::new(&self.ring, PollFlags::IN)], Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(TapError::Read(error.into())),
+        }
+    }
+}
+
+/// Joins every group, on as many sockets as the kernel's limits per socket take.
+fn join(target: &Target, place: &str) -> Result<Vec<Socket>, TapError> {
+    let index = target.interface().map_or(0, |interface| interface.index);
+    let domain = if target.address(0).is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let mut sockets = Vec::new();
+    for group in (0..target.flows()).map(|flow| target.address(flow)) {
+        let failed = |error| TapError::Join(group, place.to_owned(), error);
+        let joined = sockets.last().map(|socket: &Socket| join_group(socket, index, group, target.source()));
+        // A full socket refuses (igmp_max_memberships, optmem_max); a new one tells whether it was that.
+        if !matches!(joined, Some(Ok(()))) {
+            let socket = Socket::new(domain, Type::DGRAM, None).map_err(failed)?;
+            join_group(&socket, index, group, target.source()).map_err(failed)?;
+            sockets.push(socket);
+        }
+    }
+    Ok(sockets)
+}
+
+/// Binds every port of a unicast target with a filter that lets nothing in.
+fn hold(target: &Target) -> Result<Vec<Socket>, TapError> {
+    let bind = |flow| {
+        let address = target.socket_address(flow)?;
+        let failed = |error| TapError::Hold(address, error);
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None).map_err(failed)?;
+        socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)]).map_err(failed)?;
+        socket.bind(&address.into()).map_err(failed)?;
+        Ok(socket)
+    };
+    (0..target.flows()).map(bind).collect()
+}
+
+const LOAD_WORD_ABSOLUTE: u16 = 0x20;
+const JUMP_IF_GREATER: u16 = 0x25;
+const JUMP_IF_GREATER_OR_EQUAL: u16 = 0x35;
+const RETURN: u16 = 0x06;
+
+/// `SKF_NET_OFF`: offsets from here on count from the network header.
+const NETWORK_OFFSET: u32 = 0xfff0_0000;
+
+/// A classic BPF program that takes packets to the target's addresses, told by their last 32 bits; absent where
+/// those of the first are above those of the last.
+fn address_filter(target: &Target) -> Option<[SockFilter; 5]> {
+    let low = |flow: u16| match target.address(flow) {
+        IpAddr::V4(address) => (16, address.to_bits()),
+        IpAddr::V6(address) => (36, (address.to_bits() & u128::from(u32::MAX)) as u32),
+    };
+    let ((offset, first), (_, last)) = (low(0), low(target.flows() - 1));
+    (first <= last).then(|| {
+        [
+            SockFilter::new(LOAD_WORD_ABSOLUTE, 0, 0, NETWORK_OFFSET + offset),
+            SockFilter::new(JUMP_IF_GREATER_OR_EQUAL, 0, 1, first),
+            SockFilter::new(JUMP_IF_GREATER, 0, 1, last),
+            SockFilter::new(RETURN, 0, 0, 0),
+            SockFilter::new(RETURN, 0, 0, u32::MAX),
+        ]
+    })
+}
