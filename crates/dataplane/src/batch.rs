@@ -25,12 +25,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Whether a datagram may join those here.
+    /// Whether a datagram may join those here. An empty one never does: no cut makes it.
     pub fn admits(&self, envelope: &Envelope, bytes: usize, most: usize) -> bool {
         self.spans.is_empty()
             || (!self.closed
                 && self.spans.len() < most
-                && bytes <= self.segment
+                && (1..=self.segment).contains(&bytes)
                 && self.bytes + bytes <= SEND_BYTES_MAX
                 && self.envelope.as_ref() == Some(envelope))
     }
@@ -42,8 +42,7 @@ impl Batch {
             self.segment = payload.len();
         }
         self.bytes += payload.len();
-        // An empty datagram cannot be cut from a longer send.
-        self.closed = payload.len() < self.segment || payload.is_empty();
+        self.closed = payload.len() < self.segment;
         self.spans.push(payload);
         self.numbers.push(number);
     }
@@ -75,5 +74,63 @@ impl Batch {
         self.closed = false;
         self.spans.clear();
         self.numbers.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope(ttl: u8) -> Envelope {
+        Envelope {
+            destination: "239.2.2.2:6000".parse().unwrap(),
+            ifindex: Some(2),
+            source: None,
+            ttl,
+            traffic_class: 0,
+        }
+    }
+
+    /// How many of these lengths one batch takes.
+    fn admitted(lengths: &[u32], most: usize) -> usize {
+        let mut batch = Batch::default();
+        for (number, length) in lengths.iter().enumerate() {
+            if !batch.admits(&envelope(64), *length as usize, most) {
+                return number;
+            }
+            batch.append(envelope(64), Span::of_length(*length), number as u16);
+        }
+        lengths.len()
+    }
+
+    #[test]
+    fn what_the_kernel_can_cut_apart_again_goes_together() {
+        assert_eq!(admitted(&[100, 100, 100], 64), 3);
+        assert_eq!(admitted(&[100, 60, 100], 64), 2, "a shorter one is the last");
+        assert_eq!(admitted(&[100, 60, 60], 64), 2, "also before one of its own length");
+        assert_eq!(admitted(&[100, 101], 64), 1, "a longer one does not join");
+        assert_eq!(admitted(&[100, 0], 64), 1, "no cut makes an empty one");
+        assert_eq!(admitted(&[0, 0], 64), 1, "nor two of them");
+        assert_eq!(admitted(&[10; 100], 64), 64, "the kernel's limit of datagrams");
+        assert_eq!(admitted(&[10; 100], 3), 3, "the leg's limit");
+        assert_eq!(admitted(&[1400; 64], 64), 46, "the limit of an IP packet");
+    }
+
+    #[test]
+    fn other_headers_do_not_join() {
+        let mut batch = Batch::default();
+        batch.append(envelope(64), Span::of_length(10), 0);
+        assert!(!batch.admits(&envelope(63), 10, 64));
+        batch.clear();
+        assert!(batch.admits(&envelope(63), 10, 64));
+    }
+
+    #[test]
+    fn a_single_datagram_is_sent_plainly() {
+        let mut batch = Batch::default();
+        batch.append(envelope(64), Span::of_length(10), 0);
+        assert_eq!(batch.segment_of(&(0..1)), None);
+        batch.append(envelope(64), Span::of_length(4), 1);
+        assert_eq!(batch.segment_of(&(0..2)), Some(10));
     }
 }

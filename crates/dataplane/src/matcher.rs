@@ -97,3 +97,69 @@ impl Matcher {
             && self.own.contains(&SocketAddr::new(datagram.source, datagram.source_port))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::FlowEntry;
+
+    const GROUP: &str = "239.1.1.1";
+    const WANTED: &str = "10.0.0.1";
+    const OTHER: &str = "10.0.0.2";
+
+    fn key(source: Option<&str>, port: Option<u16>) -> FlowKey {
+        FlowKey { ifindex: 3, address: ip(GROUP), source: source.map(ip), port }
+    }
+
+    fn matcher(keys: &[FlowKey]) -> Matcher {
+        let entry = |(key, slot): (&FlowKey, u32)| FlowEntry { key: *key, slot, legs: Vec::new() };
+        let flows = keys.iter().zip(0..).map(entry).collect();
+        Matcher::new(&Table { generation: 1, flows, own: vec!["10.0.0.9:4000".parse().unwrap()] })
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn datagram(source: &str, source_port: u16, destination_port: u16) -> Datagram<'static> {
+        Datagram {
+            source: ip(source),
+            destination: ip(GROUP),
+            source_port,
+            destination_port,
+            ttl: 8,
+            traffic_class: 0,
+            payload: b"x",
+        }
+    }
+
+    #[test]
+    fn the_most_specific_key_wins_source_before_port() {
+        let keys = [key(None, None), key(None, Some(5)), key(Some(WANTED), None), key(Some(WANTED), Some(5))];
+        for most in (1..=keys.len()).rev() {
+            let matcher = matcher(&keys[..most]);
+            let last = most as u32 - 1;
+            assert_eq!(matcher.find(3, &datagram(WANTED, 9, 5)), Verdict::Flow(last));
+        }
+        let matcher = matcher(&keys);
+        assert_eq!(matcher.find(3, &datagram(WANTED, 9, 6)), Verdict::Flow(2));
+        assert_eq!(matcher.find(3, &datagram(OTHER, 9, 5)), Verdict::Flow(1));
+        assert_eq!(matcher.find(3, &datagram(OTHER, 9, 6)), Verdict::Flow(0));
+        assert_eq!(matcher.find(4, &datagram(WANTED, 9, 5)), Verdict::NoRule);
+    }
+
+    #[test]
+    fn a_destination_with_rules_for_other_sources_only_is_told_from_one_without_rules() {
+        let matcher = matcher(&[key(Some(WANTED), Some(5))]);
+        assert_eq!(matcher.find(3, &datagram(OTHER, 9, 5)), Verdict::WrongSource);
+        assert_eq!(matcher.find(3, &datagram(OTHER, 9, 6)), Verdict::NoRule);
+    }
+
+    #[test]
+    fn own_frames_are_those_with_own_address_and_port() {
+        let matcher = matcher(&[key(None, None)]);
+        assert_eq!(matcher.find(3, &datagram("10.0.0.9", 4000, 5)), Verdict::Own);
+        assert_eq!(matcher.find(3, &datagram("10.0.0.9", 4001, 5)), Verdict::Flow(0));
+        assert_eq!(matcher.find(3, &datagram(OTHER, 4000, 5)), Verdict::Flow(0));
+    }
+}

@@ -93,3 +93,33 @@ impl Round {
         self.0.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_datagram_counts_once_by_its_best_leg() {
+        let (counters, _memory) = Counters::create(1).unwrap();
+        let mut round = Round::with_capacity(4);
+        let [taken, refused, expired, idle] = [100, 200, 300, 400].map(|bytes| round.push(0, bytes));
+        // Two legs, of which the second takes it; then both refuse; then both find its TTL used up.
+        round.tried(taken);
+        round.taken(taken);
+        round.tried(taken);
+        round.tried(refused);
+        round.expired(refused);
+        round.expired(expired);
+        round.expired(expired);
+        let _ = idle;
+        round.settle(&counters);
+        let rule = |counter| counters.rule(0, counter);
+        assert_eq!((rule(RuleCounter::Matched), rule(RuleCounter::Relayed), rule(RuleCounter::Bytes)), (4, 1, 100));
+        for reason in [DropReason::Egress, DropReason::Ttl, DropReason::NoLeg] {
+            assert_eq!(counters.dropped(reason), 1, "{reason:?}");
+        }
+        assert_eq!(counters.worker(WorkerCounter::Matched), 4);
+        assert_eq!(counters.worker(WorkerCounter::Relayed), 1);
+        assert_eq!(round.count(), 0);
+    }
+}

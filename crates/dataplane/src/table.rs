@@ -108,3 +108,38 @@ pub enum SourceChoice {
     /// This one.
     Address(IpAddr),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let leg = LegEntry {
+            slot: 1,
+            socket: 2,
+            address: "ff3e::2".parse().unwrap(),
+            port: None,
+            ifindex: Some(3),
+            source: SourceChoice::Address("2001:db8::1".parse().unwrap()),
+            ttl: None,
+            dscp: Some(34),
+            batch: Some(1),
+            mtu: 1500,
+        };
+        let key = FlowKey { ifindex: 4, address: "239.1.1.1".parse().unwrap(), source: None, port: Some(5) };
+        let own = vec!["10.0.0.1:4000".parse().unwrap()];
+        Table { generation: 7, flows: vec![FlowEntry { key, slot: 0, legs: vec![leg] }], own }
+    }
+
+    #[test]
+    fn a_table_arrives_as_it_was_written() {
+        let (memory, bytes) = table().write().unwrap();
+        assert_eq!(Table::read(memory, bytes).unwrap(), table());
+    }
+
+    #[test]
+    fn a_table_cut_short_is_refused() {
+        let (memory, bytes) = table().write().unwrap();
+        assert!(Table::read(memory, bytes - 1).is_err());
+    }
+}

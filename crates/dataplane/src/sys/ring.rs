@@ -44,6 +44,11 @@ pub struct Span {
 }
 
 impl Span {
+    #[cfg(test)]
+    pub(crate) fn of_length(len: u32) -> Self {
+        Self { offset: 0, len }
+    }
+
     /// Length in bytes.
     pub fn len(self) -> usize {
         self.len as usize
