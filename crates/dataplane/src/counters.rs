@@ -30,10 +30,14 @@ pub enum WorkerCounter {
     Errors,
     /// UDP payload bytes of `Sent`.
     Bytes,
-    /// Ring slot the next IPv4 frame arrives in: where a successor goes on.
-    Position4,
-    /// Ring slot the next IPv6 frame arrives in.
-    Position6,
+    /// Slot of the IPv4 ring up to which all are given back to the kernel.
+    Released4,
+    /// The same of the IPv6 ring.
+    Released6,
+    /// Slot of the IPv4 ring up to which all are relayed: where a successor goes on.
+    Relayed4,
+    /// The same of the IPv6 ring.
+    Relayed6,
 }
 
 /// One rule's counters.

@@ -1,4 +1,4 @@
-//! One round of forwarding: frames off a ring, each to its rule's legs, all sent, the ring released.
+//! One round of forwarding: frames off a ring, each to its rule's legs, all sent and counted.
 
 use std::os::fd::OwnedFd;
 
@@ -57,7 +57,8 @@ impl Forwarder {
         Self { matcher, flows, legs, hosts, round: Round::with_capacity(2 * ROUND_DATAGRAMS) }
     }
 
-    /// Relays what the ring holds, up to a round; answers how many frames that were.
+    /// Relays what the ring holds, up to a round; answers how many frames that were. Releasing them is left to the
+    /// caller.
     pub fn round(
         &mut self,
         ring: &mut Ring,
@@ -84,7 +85,6 @@ impl Forwarder {
             let egress = Egress { ring, counters, sockets, hosts: &self.hosts };
             self.legs.flush(&mut self.round, egress);
             self.round.settle(counters);
-            ring.release();
         }
         frames
     }

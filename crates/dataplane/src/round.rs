@@ -114,7 +114,10 @@ mod tests {
         let _ = idle;
         round.settle(&counters);
         let rule = |counter| counters.rule(0, counter);
-        assert_eq!((rule(RuleCounter::Matched), rule(RuleCounter::Relayed), rule(RuleCounter::Bytes)), (4, 1, 100));
+        assert_eq!(
+            (rule(RuleCounter::Matched), rule(RuleCounter::Relayed), rule(RuleCounter::Bytes)),
+            (4, 1, 100)
+        );
         for reason in [DropReason::Egress, DropReason::Ttl, DropReason::NoLeg] {
             assert_eq!(counters.dropped(reason), 1, "{reason:?}");
         }

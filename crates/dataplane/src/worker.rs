@@ -66,8 +66,18 @@ struct Worker {
     stopping: bool,
 }
 
-/// The counters in which each ring's position is kept, in the order of the rings.
-const POSITIONS: [WorkerCounter; 2] = [WorkerCounter::Position4, WorkerCounter::Position6];
+/// Where a ring's reader stands, for its successor: two marks, between which a release is under way.
+#[derive(Debug, Clone, Copy)]
+struct Marks {
+    relayed: WorkerCounter,
+    released: WorkerCounter,
+}
+
+/// In the order of the rings.
+const MARKS: [Marks; 2] = [
+    Marks { relayed: WorkerCounter::Relayed4, released: WorkerCounter::Released4 },
+    Marks { relayed: WorkerCounter::Relayed6, released: WorkerCounter::Released6 },
+];
 
 impl Worker {
     fn begin(start: &Start, descriptors: Vec<OwnedFd>, control: OwnedFd) -> Result<Self, WorkerError> {
@@ -75,12 +85,14 @@ impl Worker {
         let [ring4, ring6, counters] =
             <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| WorkerError::NoStart)?;
         let counters = Counters::map(&counters, start.slots).map_err(setup("map the counters"))?;
-        let map = |fd, bytes: u64, position| {
-            let next = counters.worker(position) as u32;
-            Ring::map(fd, bytes as usize, next).map_err(setup("map a packet ring"))
+        let map = |fd, bytes: u64, marks: Marks| {
+            let released = counters.worker(marks.released) as u32;
+            let mut ring = Ring::map(fd, bytes as usize, released).map_err(setup("map a packet ring"))?;
+            ring.skip_to(counters.worker(marks.relayed) as u32);
+            Ok::<_, WorkerError>(ring)
         };
         let [bytes4, bytes6] = start.ring_bytes;
-        let rings = [map(ring4, bytes4, POSITIONS[0])?, map(ring6, bytes6, POSITIONS[1])?];
+        let rings = [map(ring4, bytes4, MARKS[0])?, map(ring6, bytes6, MARKS[1])?];
         confine::confine(start.core, start.user)?;
         Ok(Self {
             control,
@@ -97,9 +109,12 @@ impl Worker {
         let mut rounds = 0;
         loop {
             let mut frames = 0;
-            for (ring, position) in self.rings.iter_mut().zip(POSITIONS) {
+            for (ring, marks) in self.rings.iter_mut().zip(MARKS) {
                 frames += self.forwarder.round(ring, &self.counters, &self.sockets);
-                self.counters.set_worker(position, ring.position().into());
+                let position = ring.position().into();
+                self.counters.set_worker(marks.relayed, position);
+                ring.release();
+                self.counters.set_worker(marks.released, position);
             }
             rounds += 1;
             if frames == 0 {

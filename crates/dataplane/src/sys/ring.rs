@@ -120,7 +120,7 @@ pub struct Ring {
 
 impl Ring {
     /// Maps the ring of `ring_bytes` behind a packet socket, to be read from slot `next` on (0 for a fresh
-    /// ring; a successor goes on where [`Ring::position`] stood).
+    /// ring; a successor goes on where [`Ring::position`] stood at the last release).
     pub fn map(fd: OwnedFd, ring_bytes: usize, next: u32) -> io::Result<Self> {
         let slots = u32::try_from(ring_bytes / SLOT_BYTES)
             .ok()
@@ -176,6 +176,15 @@ impl Ring {
             self.early = Some(0);
             self.long_used = 1;
         }
+    }
+
+    /// Gives back the slots from the one the next frame arrives in up to `next`, unread: what a predecessor had
+    /// relayed and not released when it died.
+    pub fn skip_to(&mut self, next: u32) {
+        let next = next % self.slots;
+        self.held = (next + self.slots - self.next) % self.slots;
+        self.next = next;
+        self.release();
     }
 
     /// The slot the next frame arrives in.
