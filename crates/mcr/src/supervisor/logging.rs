@@ -3,6 +3,7 @@
 use std::io;
 
 use clap::ValueEnum;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
@@ -65,6 +66,10 @@ impl Levels {
         let mut merged: Vec<&str> = self.directives.split(',').collect();
         for directive in added.split(',').map(str::trim) {
             match target(directive) {
+                // The filter would take any other word for a target, and silence all the rest.
+                None if directive.parse::<LevelFilter>().is_err() => {
+                    return Err(failed(format!("{directive:?} is no level")));
+                }
                 None => merged.clear(),
                 Some(name) => merged.retain(|before| target(before).as_ref() != Some(&name)),
             }
