@@ -8,7 +8,7 @@ use rustix::thread::{
 
 /// A right that could not be given up.
 #[derive(Debug, thiserror::Error)]
-#[error("worker: cannot {what}: {why}")]
+#[error("cannot {what}: {why}")]
 pub struct ConfineError {
     what: String,
     why: String,

@@ -23,13 +23,13 @@ const ROUNDS_PER_CONTROL: u32 = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// The control socket failed or said something out of turn.
-    #[error("worker: control socket: {0}")]
+    #[error("control socket: {0}")]
     Control(io::Error),
     /// The supervisor's first message was not a start with its descriptors.
-    #[error("worker: started without instructions: it is run by mcrd, not by hand")]
+    #[error("started without instructions: it is run by mcrd, not by hand")]
     NoStart,
     /// Memory or descriptors could not be used.
-    #[error("worker: {what}: {error}")]
+    #[error("{what}: {error}")]
     Setup {
         /// What was tried.
         what: &'static str,
@@ -40,7 +40,7 @@ pub enum WorkerError {
     #[error(transparent)]
     Confine(#[from] confine::ConfineError),
     /// Waiting for frames failed.
-    #[error("worker: poll: {0}")]
+    #[error("poll: {0}")]
     Poll(io::Error),
 }
 

@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::io::stdin;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use dataplane::ipc::{self, FromWorker};
 use mcast::CoreList;
 use mcr::supervisor::daemon::{self, DEFAULT_CONFIG, Options};
 use mcr::supervisor::logging::{self, LogFormat};
@@ -55,7 +56,10 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mcrd: {error}");
+            match arguments.log {
+                LogFormat::Text => eprintln!("mcrd: {error}"),
+                LogFormat::Json => tracing::error!("{error}"),
+            }
             ExitCode::from(error.exit_code())
         }
     }
@@ -71,7 +75,11 @@ fn work() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{WORKER_NAME}: {error:#}");
+            // The supervisor's to log; standard error is for a worker without one.
+            let failed = FromWorker::Failed(format!("{error:#}"));
+            if ipc::send(stdin(), &failed, &[]).is_err() {
+                eprintln!("{WORKER_NAME}: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -80,8 +88,12 @@ fn work() -> ExitCode {
 fn check(arguments: &Arguments) -> ExitCode {
     match daemon::read_config(arguments.config.as_deref()) {
         Ok((_, file)) => {
-            let path = arguments.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
-            println!("{}: valid, {} rules", path.display(), file.rules.len());
+            let path = arguments.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG));
+            match (path.exists(), file.rules.len()) {
+                (false, _) => println!("{}: absent, so there are no rules", path.display()),
+                (true, 1) => println!("{}: valid, 1 rule", path.display()),
+                (true, rules) => println!("{}: valid, {rules} rules", path.display()),
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {

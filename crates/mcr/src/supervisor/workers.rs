@@ -165,7 +165,7 @@ impl Session {
         }
         match timeout(ANSWER_LIMIT, self.receive()).await {
             Ok(Ok(Some(FromWorker::Ready))) => status.send_modify(|s| s.ready = true),
-            Ok(Ok(Some(FromWorker::Failed(why)))) => return self.lost(why).await,
+            Ok(Ok(Some(FromWorker::Failed(why)))) => return self.lost(format!("failed: {why}")).await,
             Ok(Ok(_)) => return self.lost("ended before it was ready".to_owned()).await,
             Ok(Err(error)) => return self.lost(format!("control socket: {error}")).await,
             Err(_) => return self.lost("was not ready in time".to_owned()).await,
@@ -211,7 +211,7 @@ impl Session {
                     }
                     Ok(Some(FromWorker::Stopped)) => return Ok(End::Stopped),
                     Ok(Some(FromWorker::Ready)) => {}
-                    Ok(Some(FromWorker::Failed(why))) => return Err(why),
+                    Ok(Some(FromWorker::Failed(why))) => return Err(format!("failed: {why}")),
                     Ok(None) => return Err("died".to_owned()),
                     Err(error) => return Err(format!("control socket: {error}")),
                 },
