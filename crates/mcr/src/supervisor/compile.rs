@@ -113,7 +113,7 @@ impl Surroundings<'_> {
             view.legs_pending.push(resolved.as_ref().err().cloned());
             legs.extend(resolved);
         }
-        let ifindex = match self.ifindex(&rule.input.interface) {
+        let ifindex = match self.input_ifindex(&rule.input.interface) {
             Ok(ifindex) => ifindex,
             Err(why) => {
                 view.pending = Some(why);
@@ -179,6 +179,14 @@ impl Surroundings<'_> {
             batch: leg.batch.map(NonZeroU8::get),
             mtu: picked,
         })
+    }
+
+    fn input_ifindex(&self, name: &InterfaceName) -> Result<u32, String> {
+        // Enslaved since the rule was accepted: nothing would arrive, and nobody would know why.
+        match self.interfaces.why_not_input(name.as_str()) {
+            Some(why) => Err(why),
+            None => self.ifindex(name),
+        }
     }
 
     fn ifindex(&self, name: &InterfaceName) -> Result<u32, String> {

@@ -112,7 +112,7 @@ pub async fn run(options: Options, levels: Levels) -> Result<(), DaemonError> {
     }
     if let Err(refusal) = running.apply(&text, false).await.map(|plan| announce(&plan)) {
         running.stop().await;
-        return Err(DaemonError::Configuration(refusal.to_string()));
+        return Err(not_applied(options.config.as_deref(), refusal));
     }
     let (handle, mut requests) = mpsc::channel(REQUESTS_WAITING);
     let (listener, file) =
@@ -123,16 +123,25 @@ pub async fn run(options: Options, levels: Levels) -> Result<(), DaemonError> {
         let _ = shutting_down.await;
     }));
     info!(socket = %options.socket.display(), rules = running.list().len(), "ready");
-    let mut daemon = Daemon { running, levels, config: options.config };
-    let ended = daemon.serve(&mut requests, &mut links, &mut terminate).await;
+    let mut daemon = Daemon { running, levels, config: options.config, mute: false, links_unknown: false };
+    daemon.serve(&mut requests, &mut links, &mut terminate).await;
     // New clients are refused from here on, and those being answered see it through.
     drop(file);
     drop(shut_down);
     daemon.finish(&mut requests, server).await;
     daemon.running.stop().await;
-    let last = daemon.running.tick();
+    daemon.tick();
     info!("stopped");
-    ended.and(last.map_err(|e| run_time("cannot print STATS")(&e)))
+    Ok(())
+}
+
+/// The file is sound in itself, yet it is refused here.
+fn not_applied(named: Option<&Path>, refusal: Refusal) -> DaemonError {
+    let path = named.unwrap_or(Path::new(DEFAULT_CONFIG)).display();
+    match refusal {
+        Refusal::Failed(why) => DaemonError::RunTime(format!("cannot apply {path}: {why}")),
+        why => DaemonError::Configuration(format!("{path}: {why}")),
+    }
 }
 
 /// Opens what needs rights, before they are given up.
@@ -185,9 +194,6 @@ fn announce(plan: &Plan) {
         keep = plan.keep.len(),
         "rules applied"
     );
-    for note in &plan.notes {
-        warn!("{note}");
-    }
 }
 
 /// The signals the daemon takes.
@@ -212,6 +218,10 @@ struct Daemon {
     running: Running,
     levels: Levels,
     config: Option<PathBuf>,
+    /// Whether the last STATS could not be printed.
+    mute: bool,
+    /// Whether links changed and could not be listed since.
+    links_unknown: bool,
 }
 
 impl Daemon {
@@ -220,24 +230,52 @@ impl Daemon {
         requests: &mut mpsc::Receiver<Request>,
         links: &mut Links,
         signals: &mut Signals,
-    ) -> Result<(), DaemonError> {
+    ) {
         let mut ticks = interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
                 biased;
-                _ = signals.terminate.recv() => return Ok(()),
-                _ = signals.interrupt.recv() => return Ok(()),
+                _ = signals.terminate.recv() => return,
+                _ = signals.interrupt.recv() => return,
                 _ = signals.hangup.recv() => self.reload().await,
                 _ = ticks.tick() => {
-                    self.running.tick().map_err(|e| run_time("cannot print STATS")(&e))?;
-                    self.running.retry();
+                    self.tick();
+                    self.running.retry().await;
+                    if self.links_unknown {
+                        self.follow(links).await;
+                    }
                 }
-                () = links.changed() => {
-                    self.running.links_changed(links.interfaces().clone()).await;
-                }
+                () = links.changed() => self.follow(links).await,
                 Some(request) = requests.recv() => self.answer(request).await,
             }
+        }
+    }
+
+    /// Looks at links and addresses anew and brings the rules in line. What cannot be looked at now is looked at
+    /// with the next tick.
+    async fn follow(&mut self, links: &mut Links) {
+        match links.refresh().await {
+            Ok(_) => self.links_unknown = false,
+            Err(error) if !self.links_unknown => {
+                warn!("changed links are not known yet, asked again each second: {error}");
+                self.links_unknown = true;
+            }
+            Err(_) => {}
+        }
+        // Routes may have changed where links have not.
+        self.running.links_changed(links.interfaces().clone()).await;
+    }
+
+    /// Takes stock. That nobody reads STATS any more is no reason to stop relaying.
+    fn tick(&mut self) {
+        match self.running.tick() {
+            Ok(()) => self.mute = false,
+            Err(error) if !self.mute => {
+                warn!("STATS cannot be printed on standard output, the relay goes on: {error}");
+                self.mute = true;
+            }
+            Err(_) => {}
         }
     }
 

@@ -18,4 +18,5 @@ pub mod running;
 pub mod slots;
 pub mod sources;
 pub mod telemetry;
+pub mod troubles;
 pub mod workers;

@@ -86,7 +86,7 @@ impl Running {
     }
 
     /// Rules beside what was compiled from them; both are in the order of the running set.
-    fn viewed(&self) -> impl Iterator<Item = (&Rule, &RuleView)> {
+    pub(super) fn viewed(&self) -> impl Iterator<Item = (&Rule, &RuleView)> {
         self.rules.iter().zip(&self.compiled.views)
     }
 
@@ -102,7 +102,7 @@ impl Running {
         }
     }
 
-    fn rule_state(&self, rule: &Rule, view: &RuleView) -> (State, String) {
+    pub(super) fn rule_state(&self, rule: &Rule, view: &RuleView) -> (State, String) {
         if let Some(why) = &view.pending {
             return (State::Pending, why.clone());
         }

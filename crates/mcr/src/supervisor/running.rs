@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dataplane::table::Table;
 use mcast::{Rule, RuleFile, RuleName, RuleSet, WorkerOptions};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -34,7 +35,10 @@ pub struct Running {
     pub(super) cores: Vec<u32>,
     pub(super) join_errors: HashMap<Join, String>,
     pub(super) port_errors: HashMap<LocalPort, String>,
+    pub(super) troubles_logged: HashMap<RuleName, String>,
     interfaces: Interfaces,
+    /// Whether the rules could not be brought in line with `interfaces`.
+    behind_links: bool,
     routes: Routes,
     sockets: EgressSockets,
     slots: Slots,
@@ -85,7 +89,9 @@ impl Running {
             cores,
             join_errors: HashMap::new(),
             port_errors: HashMap::new(),
+            troubles_logged: HashMap::new(),
             interfaces: parts.interfaces,
+            behind_links: false,
             routes: Routes::default(),
             sockets: parts.sockets,
             slots: Slots::default(),
@@ -160,11 +166,13 @@ impl Running {
             plan.notes.push("[worker] differs from what runs: restart mcrd for it to take effect".to_owned());
         }
         if dry_run {
+            let would_wait = |rule: &Rule| Some(format!("{} would wait: {}", rule.name, self.awaits(rule)?));
+            plan.notes.extend(file.rules.iter().filter_map(would_wait));
             return Ok(plan);
         }
+        plan.notes.iter().for_each(|note| warn!("{note}"));
         self.change(file.rules).await?;
-        let pending = self.compiled.views.iter().filter_map(|view| Some((view, view.pending.as_ref()?)));
-        plan.notes.extend(pending.map(|(view, why)| format!("{} is pending: {why}", view.name)));
+        plan.notes.extend(self.troubles().map(|(name, trouble)| format!("{name} {trouble}")));
         Ok(plan)
     }
 
@@ -178,19 +186,29 @@ impl Running {
         self.interfaces = interfaces;
         self.routes.clear();
         self.memberships.forget_lost();
-        if let Err(error) = self.put_in_force().await {
-            warn!("the rules could not be brought in line with changed links: {error}");
+        self.follow_links().await;
+    }
+
+    async fn follow_links(&mut self) {
+        let done = self.put_in_force().await;
+        if let Err(error) = &done {
+            warn!("the rules could not be brought in line with changed links, retried each second: {error}");
         }
+        self.behind_links = done.is_err();
     }
 
     /// Tries again what the kernel refused, as things may have changed.
-    pub fn retry(&mut self) {
+    pub async fn retry(&mut self) {
+        if self.behind_links {
+            self.follow_links().await;
+        }
         if !self.join_errors.is_empty() {
             self.sync_joins();
         }
         if !self.port_errors.is_empty() {
             self.sync_ports();
         }
+        self.log_troubles();
     }
 
     /// Lets the workers relay what their rings hold, ends them, and leaves all groups.
@@ -214,20 +232,32 @@ impl Running {
         }
     }
 
-    /// Makes a valid set the running set.
+    /// The first of a rule's interfaces that is not there or down, in words.
+    fn awaits(&self, rule: &Rule) -> Option<String> {
+        let outputs = rule.outputs.iter().filter_map(|leg| leg.interface.as_ref());
+        std::iter::once(&rule.input.interface)
+            .chain(outputs)
+            .find_map(|name| self.interfaces.why_not(name.as_str()))
+    }
+
+    /// Makes a valid set the running set, or changes nothing.
     async fn change(&mut self, rules: RuleSet) -> Result<(), Refusal> {
+        let slots = self.slots.clone();
         let stale = self.slots.assign(rules.iter()).map_err(|error| Refusal::Invalid(error.to_string()))?;
-        self.rules = rules;
-        let done = self.put_in_force().await;
+        let before = std::mem::replace(&mut self.rules, rules);
+        if let Err(error) = self.put_in_force().await {
+            (self.rules, self.slots) = (before, slots);
+            return Err(error);
+        }
         // No worker follows a table that names these: each has taken up the new one or was ended.
         for slot in &stale {
             self.telemetry.workers().iter().for_each(|worker| worker.counters.clear_slot(*slot));
         }
         self.slots.recycle(stale);
-        done
+        Ok(())
     }
 
-    /// Compiles the running set and hands it to all workers, then joins and leaves.
+    /// Compiles the running set and hands it to all workers, then joins and leaves. An error leaves all as it was.
     async fn put_in_force(&mut self) -> Result<(), Refusal> {
         let mut surroundings = Surroundings {
             interfaces: &self.interfaces,
@@ -239,30 +269,42 @@ impl Running {
         let mut compiled = surroundings.compile(self.rules.iter());
         compiled.table.generation = self.generation();
         let unchanged = compiled.table == self.compiled.table;
-        if !unchanged {
+        let generation = if unchanged {
+            None
+        } else {
             compiled.table.generation += 1;
-        }
-        let used: HashSet<u32> = compiled.table.legs().map(|leg| leg.socket).collect();
-        self.sockets.retain(&used);
+            Some(self.prepare(&compiled))
+        };
+        let refused = matches!(generation, Some(Err(_)));
+        let table = if refused { &self.compiled.table } else { &compiled.table };
+        self.sockets.retain(&named(table));
+        let generation = generation.transpose()?;
         self.compiled = compiled;
-        if !unchanged {
-            self.hand_out().await?;
+        if let Some(generation) = generation {
+            self.hand_out(generation).await;
         }
         self.sync_joins();
         self.sync_ports();
+        self.log_troubles();
         Ok(())
     }
 
-    async fn hand_out(&mut self) -> Result<(), Refusal> {
+    /// What may fail before a table is in force.
+    fn prepare(&self, compiled: &Compiled) -> Result<Generation, Refusal> {
         let failed = |what| move |error| Refusal::Failed(format!("cannot {what}: {error}"));
-        let ifindexes: Vec<u32> = self.compiled.ifindexes.iter().copied().collect();
+        let table = compiled.table.write().map_err(failed("write the forwarding table"))?;
+        let ifindexes: Vec<u32> = compiled.ifindexes.iter().copied().collect();
         for worker in self.telemetry.workers() {
             worker.rings.accept_interfaces(&ifindexes).map_err(failed("set a packet ring's filter"))?;
         }
-        let number = self.generation();
-        let table = self.compiled.table.write().map_err(failed("write the forwarding table"))?;
-        let sockets = self.sockets.numbered().collect();
-        let generation = Arc::new(Generation { number, table, sockets });
+        let named = named(&compiled.table);
+        let sockets = self.sockets.numbered().filter(|(number, _)| named.contains(number)).collect();
+        Ok(Generation { number: compiled.table.generation, table, sockets })
+    }
+
+    async fn hand_out(&mut self, generation: Generation) {
+        let number = generation.number;
+        let generation = Arc::new(generation);
         self.orders.send_modify(|orders| orders.generation = generation);
         let all = async {
             for worker in &mut self.workers {
@@ -274,19 +316,11 @@ impl Running {
             warn!(generation = number, "a worker is late in taking up the rules");
         }
         info!(generation = number, rules = self.rules.len(), "rules in force");
-        Ok(())
     }
 
     fn sync_joins(&mut self) {
         let failed = self.memberships.sync(&self.compiled.joins);
-        let before = std::mem::take(&mut self.join_errors);
-        for (join, error) in failed {
-            let text = error.to_string();
-            if before.get(&join) != Some(&text) {
-                warn!(group = %join.group, "{text}");
-            }
-            self.join_errors.insert(join, text);
-        }
+        self.join_errors = failed.into_iter().map(|(join, error)| (join, error.to_string())).collect();
     }
 
     fn sync_ports(&mut self) {
@@ -303,4 +337,9 @@ impl Running {
             }
         }
     }
+}
+
+/// The sockets a table names.
+fn named(table: &Table) -> HashSet<u32> {
+    table.legs().map(|leg| leg.socket).collect()
 }

@@ -23,14 +23,14 @@ pub struct RuleSlots {
 }
 
 /// What a rule held before: what of it is taken back again leaves it, the rest is given up.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Held {
     rule: Option<u32>,
     legs: Vec<(Leg, u32)>,
 }
 
 /// The slots in use and free.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Slots {
     rules: HashMap<RuleName, Held>,
     free: VecDeque<u32>,

@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_leg_fails_until_it_has_sent_for_some_ticks() {
-        let refused = Trend::default().after(count(0, 5, 0), SECOND, || libc_enobufs());
+        let refused = Trend::default().after(count(0, 5, 0), SECOND, libc_enobufs);
         assert_eq!(refused.failing, Some(libc_enobufs()));
         let idle = refused.after(count(0, 5, 0), SECOND, || 0);
         assert_eq!(idle.failing, Some(libc_enobufs()), "an idle tick proves nothing");

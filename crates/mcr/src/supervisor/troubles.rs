@@ -1,0 +1,58 @@
+//! Word of rules that do not relay as written: logged once when it begins, when the reason changes and when it
+//! ends, so that the log tells what `list` told at the time.
+
+use std::collections::HashMap;
+
+use mcast::RuleName;
+use tracing::{info, warn};
+
+use super::running::Running;
+use crate::api::model::State;
+
+/// Rules named at once; a link that thousands of rules use does not fill the log.
+const NAMED_MAX: usize = 20;
+
+impl Running {
+    /// Rules that are not active, or not with all their outputs: `is pending: …` and the like.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = (&RuleName, String)> {
+        self.viewed().filter_map(|(rule, view)| {
+            let (state, reason) = self.rule_state(rule, view);
+            let word = match state {
+                State::Pending => "is pending",
+                State::Failed => "is failed",
+                State::Active if reason.is_empty() => return None,
+                State::Active => "is active in part",
+            };
+            Some((&rule.name, format!("{word}: {reason}")))
+        })
+    }
+
+    /// Logs what has changed since the last time.
+    pub(super) fn log_troubles(&mut self) {
+        let now: HashMap<RuleName, String> =
+            self.troubles().map(|(name, trouble)| (name.clone(), trouble)).collect();
+        let before = &self.troubles_logged;
+        let begun: Vec<_> = self
+            .rules
+            .iter()
+            .filter_map(|rule| now.get_key_value(&rule.name))
+            .filter(|(name, trouble)| before.get(*name) != Some(*trouble))
+            .collect();
+        for (name, trouble) in begun.iter().take(NAMED_MAX) {
+            warn!("rule {name} {trouble}");
+        }
+        if let Some(more @ 1..) = begun.len().checked_sub(NAMED_MAX) {
+            warn!("so do {more} more rules not relay as written: mcrctl list has the reasons");
+        }
+        let mut ended: Vec<_> =
+            before.keys().filter(|name| !now.contains_key(*name) && self.rules.get(name).is_some()).collect();
+        ended.sort();
+        for name in ended.iter().take(NAMED_MAX) {
+            info!("rule {name} is active");
+        }
+        if let Some(more @ 1..) = ended.len().checked_sub(NAMED_MAX) {
+            info!("so are {more} more rules");
+        }
+        self.troubles_logged = now;
+    }
+}
