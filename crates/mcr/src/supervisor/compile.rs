@@ -101,6 +101,8 @@ impl Surroundings<'_> {
         let ports: BTreeSet<u16> = self.sockets.ports().map(NonZeroU16::get).collect();
         let own = self.local.iter().flat_map(|ip| ports.iter().map(|port| SocketAddr::new(*ip, *port)));
         compiled.table.own = own.collect();
+        // In an order of its own, or equal tables would differ.
+        compiled.table.own.sort_unstable();
         compiled
     }
 
