@@ -1,0 +1,8 @@
+//! The daemon and its control program as an operator meets them: the real binaries in namespaces of their own.
+//!
+//! What is relayed on the wire has tests of its own; here it is who starts and stops, what is refused and in which
+//! words, what a change leaves alone, and what the processes give up.
+
+mod fixture;
+mod refusals;
+mod rules;
