@@ -35,12 +35,6 @@ struct Flow {
     legs: std::ops::Range<u32>,
 }
 
-impl Default for Forwarder {
-    fn default() -> Self {
-        Self::new(Table::default())
-    }
-}
-
 impl Forwarder {
     /// Takes up a table.
     pub fn new(table: Table) -> Self {

@@ -61,7 +61,8 @@ struct Worker {
     rings: [Ring; 2],
     counters: Counters,
     sockets: FxHashMap<u32, OwnedFd>,
-    forwarder: Forwarder,
+    /// Absent until the first table.
+    forwarder: Option<Forwarder>,
     busy_poll: bool,
     stopping: bool,
 }
@@ -99,7 +100,7 @@ impl Worker {
             rings,
             counters,
             sockets: FxHashMap::default(),
-            forwarder: Forwarder::default(),
+            forwarder: None,
             busy_poll: start.busy_poll,
             stopping: false,
         })
@@ -108,9 +109,20 @@ impl Worker {
     fn relay(&mut self) -> Result<(), WorkerError> {
         let mut rounds = 0;
         loop {
+            // Frames wait in the rings until it is known what to do with them: those a predecessor left behind
+            // would match nothing.
+            let Some(forwarder) = &mut self.forwarder else {
+                if self.stopping {
+                    return self.stopped();
+                }
+                if self.obey()? {
+                    return Ok(());
+                }
+                continue;
+            };
             let mut frames = 0;
             for (ring, marks) in self.rings.iter_mut().zip(MARKS) {
-                frames += self.forwarder.round(ring, &self.counters, &self.sockets);
+                frames += forwarder.round(ring, &self.counters, &self.sockets);
                 let position = ring.position().into();
                 self.counters.set_worker(marks.relayed, position);
                 ring.release();
@@ -119,7 +131,7 @@ impl Worker {
             rounds += 1;
             if frames == 0 {
                 if self.stopping {
-                    return ipc::send(&self.control, &FromWorker::Stopped, &[]).map_err(WorkerError::Control);
+                    return self.stopped();
                 }
                 if self.wait(if self.busy_poll { Some(Timespec::default()) } else { None })? {
                     return Ok(());
@@ -128,6 +140,10 @@ impl Worker {
                 return Ok(());
             }
         }
+    }
+
+    fn stopped(&self) -> Result<(), WorkerError> {
+        ipc::send(&self.control, &FromWorker::Stopped, &[]).map_err(WorkerError::Control)
     }
 
     /// Waits for frames or word from the supervisor; answers whether that is gone.
@@ -162,7 +178,7 @@ impl Worker {
                 let used: FxHashSet<u32> = table.legs().map(|leg| leg.socket).collect();
                 self.sockets.retain(|number, _| used.contains(number));
                 let generation = table.generation;
-                self.forwarder = Forwarder::new(table);
+                self.forwarder = Some(Forwarder::new(table));
                 ipc::send(&self.control, &FromWorker::Applied(generation), &[])
                     .map_err(WorkerError::Control)?;
             }

@@ -184,6 +184,7 @@ impl Session {
         status: &watch::Sender<WorkerStatus>,
     ) -> Result<End, String> {
         let mut due = None;
+        let mut handed_over = None;
         orders.mark_changed();
         loop {
             let late = async {
@@ -195,10 +196,13 @@ impl Session {
             tokio::select! {
                 changed = orders.changed() => {
                     let order = orders.borrow_and_update().clone();
+                    // Also before it stops: what its rings hold is to be relayed, not dropped.
+                    if handed_over != Some(order.generation.number) {
+                        self.hand_over(&order.generation).await.map_err(|e| format!("took no table: {e}"))?;
+                        handed_over = Some(order.generation.number);
+                    }
                     if order.stop || changed.is_err() {
                         self.send(&ToWorker::Stop, &[]).await.map_err(|e| format!("control socket: {e}"))?;
-                    } else {
-                        self.hand_over(&order.generation).await.map_err(|e| format!("took no table: {e}"))?;
                     }
                     due = Some(Instant::now() + ANSWER_LIMIT);
                 }
