@@ -13,6 +13,7 @@ use mcast::CoreList;
 use mcr::supervisor::daemon::{self, DEFAULT_CONFIG, Options};
 use mcr::supervisor::logging::{self, LogFormat};
 use mcr::supervisor::workers::WORKER_NAME;
+use nix::sys::signal::{SigSet, Signal};
 
 /// Relays UDP multicast and unicast between interfaces, under new headers, by rules that change at run time.
 ///
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
 fn work() -> ExitCode {
     let run = || -> anyhow::Result<()> {
         rustix::thread::set_name(c"mcrd-worker").context("cannot name the process")?;
+        block_signals().context("cannot block signals")?;
         let control = stdin().as_fd().try_clone_to_owned().context("cannot keep the control socket")?;
         Ok(dataplane::worker::run(control)?)
     };
@@ -83,6 +85,12 @@ fn work() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Who stops or reloads the service signals its workers, too, but a worker goes when the supervisor says so,
+/// with its ring empty, or is gone. Killing one still works.
+fn block_signals() -> nix::Result<()> {
+    SigSet::from_iter([Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM]).thread_block()
 }
 
 fn check(arguments: &Arguments) -> ExitCode {
