@@ -1,11 +1,14 @@
 //! A sender, a relay and a receiver, traffic that goes on while a test does other things, and a verdict on it.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use testbed::relay::{Programs, Relay};
 use testbed::{Line, Probe, Seen, Sender};
 
@@ -113,4 +116,17 @@ pub(crate) fn assert_all_arrive(probe: &mut Probe, count: u64) {
     let wrong = seen.iter().zip(0..).find(|(number, expected)| *number != expected);
     assert_eq!(wrong, None, "lost, twice or out of order, as (got, expected)");
     assert!(probe.drain().is_empty(), "more arrived than was sent");
+}
+
+/// Sends a signal to any process, such as a worker.
+pub(crate) fn signal(pid: u64, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+/// The keys of a JSON object, sorted.
+pub(crate) fn keys(value: &Value) -> String {
+    let keys: BTreeSet<_> =
+        value.as_object().unwrap_or_else(|| panic!("no object: {value}")).keys().collect();
+    keys.into_iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }

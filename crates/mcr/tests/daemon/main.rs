@@ -2,7 +2,14 @@
 //!
 //! What is relayed on the wire has tests of its own; here it is who starts and stops, what is refused and in which
 //! words, what a change leaves alone, and what the processes give up.
+#![expect(clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
 
+mod exits;
 mod fixture;
+mod hostile;
+mod links;
+mod outputs;
 mod refusals;
 mod rules;
+mod signals;
+mod workers;

@@ -1,0 +1,48 @@
+//! Control clients that mean no good: the relaying does not notice, and an honest client is still answered.
+
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+
+use testbed::skip_unless_available;
+
+use crate::fixture::{PATIENCE, Place, assert_all_arrive, rule};
+
+#[test]
+fn hostile_clients_do_not_stop_the_relaying() {
+    skip_unless_available!();
+    let mut place = Place::start("dm-hostile", &rule("a", "239.1.1.1%r-in:5000", &["239.2.2.1%r-out:6000"]));
+    let mut probe = place.probe(6000);
+    let traffic = place.traffic(4000, "239.1.1.1:5000", 2000);
+    let socket = place.relay.socket();
+    let mut held = Vec::new();
+    for round in 0..10 {
+        for request in [
+            &b""[..],
+            b"\x00\xff\x16\x03\x01",
+            b"GET /v1/rules HTTP/1.1\r\nHost: x\r\n",
+            b"POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n",
+            b"POST /v1/rules HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n{{{{",
+            b"POST /v1/apply HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+            b"DELETE /v1/rules/%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET /v1/stats HTTP/1.1\r\nHost: x\r\n\r\n",
+        ] {
+            let mut client = UnixStream::connect(&socket).unwrap();
+            // The daemon may be done with it before all is written.
+            let _ = client.write_all(request);
+            // Some hold on and never read, the others hang up at once.
+            if round % 2 == 0 {
+                held.push(client);
+            }
+        }
+        // Within the fixture's 30 s, however many stand before it.
+        place.relay.ctl_ok(&["add", "b", &format!("239.5.5.{round}%r-in:5000"), "10.10.2.100:7000"]);
+        place.relay.ctl_ok(&["remove", "b"]);
+    }
+    assert_eq!(place.relay.ctl_json(&["list"]).as_array().unwrap().len(), 1);
+    assert_all_arrive(&mut probe, traffic.stop());
+    let workers = place.relay.ctl_json(&["workers"]);
+    assert!(workers.as_array().unwrap().iter().all(|worker| worker["restarts"] == 0), "{workers}");
+    assert!(place.relay.daemon().is_running());
+    place.relay.wait_state("a", "active", PATIENCE);
+    drop(held);
+}
