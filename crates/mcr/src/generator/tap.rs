@@ -25,6 +25,9 @@ const RING_BYTES: usize = 64 << 20;
 /// Frames read before their slots go back.
 const BATCH_FRAMES: usize = 256;
 
+/// How long packets may gather in the ring once some were read.
+const GATHER: Duration = Duration::from_millis(1);
+
 /// Why the traffic cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
@@ -97,11 +100,26 @@ impl Tap {
         Ok(Self { ring, socket, lost: 0, _sockets: sockets })
     }
 
-    /// Hands the packets that have arrived to `take`, up to a batch of them; waits up to `timeout` for the first.
+    /// Hands the packets that have arrived to `take`; where there are none, waits for up to `timeout` and hands
+    /// over those that came meanwhile.
     ///
     /// # Errors
     /// When waiting failed.
     pub fn read(&mut self, timeout: Duration, mut take: impl FnMut(Tapped<'_>)) -> Result<(), TapError> {
+        let mut frames = self.take_batch(&mut take);
+        if frames == 0 {
+            self.wait(timeout)?;
+            frames = self.take_batch(&mut take);
+        }
+        if (1..BATCH_FRAMES).contains(&frames) {
+            // Arrival times are the kernel's: nothing is gained by a wake-up for each packet, and on a shared
+            // core much is lost.
+            std::thread::sleep(GATHER);
+        }
+        Ok(())
+    }
+
+    fn take_batch(&mut self, take: &mut impl FnMut(Tapped<'_>)) -> usize {
         let lead_ns = clock::realtime_lead_ns();
         let mut frames = 0;
         while frames < BATCH_FRAMES {
@@ -122,7 +140,7 @@ impl Tap {
             }
         }
         self.ring.release();
-        if frames == 0 { self.wait(timeout) } else { Ok(()) }
+        frames
     }
 
     /// Frames the tap lost so far for want of room; a super-frame is one.
