@@ -83,10 +83,11 @@ pub(super) fn added(rule: &RuleStatus, replace: bool) -> String {
     text
 }
 
-/// What `apply` did or would do: a line for each rule it touches.
+/// What `apply` did, or with a line for each rule it would touch, what it would do.
 pub(super) fn plan(plan: &Plan, dry_run: bool) -> String {
     let mut text = String::new();
-    for (sign, names) in [('-', &plan.remove), ('~', &plan.change), ('+', &plan.add)] {
+    let touched = [('-', &plan.remove), ('~', &plan.change), ('+', &plan.add)];
+    for (sign, names) in touched.into_iter().filter(|_| dry_run) {
         for name in names {
             let _ = writeln!(text, "{sign} {}", printable(name));
         }
