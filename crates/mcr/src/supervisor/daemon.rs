@@ -4,7 +4,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use dataplane::counters::Counters;
 use dataplane::ipc::Start;
@@ -23,7 +22,7 @@ use super::links::Links;
 use super::logging::Levels;
 use super::places;
 use super::rings::Rings;
-use super::running::{Parts, Running};
+use super::running::{Parts, Running, TICK};
 use super::slots::SLOTS;
 use super::telemetry::{Measured, Telemetry};
 use super::workers::WorkerPlace;
@@ -83,7 +82,12 @@ pub fn read_config(named: Option<&Path>) -> Result<(String, RuleFile), DaemonErr
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => String::new(),
         Err(error) => {
-            let text = format!("cannot read the configuration {}: {error}", path.display());
+            // Running, mcrd keeps none of root's rights over files (see `capabilities`).
+            let remedy = match error.kind() {
+                io::ErrorKind::PermissionDenied => ": let the user mcrd runs as read it, be it root",
+                _ => "",
+            };
+            let text = format!("cannot read the configuration {}: {error}{remedy}", path.display());
             return Err(DaemonError::Configuration(text));
         }
     };
@@ -123,14 +127,14 @@ pub async fn run(options: Options, levels: Levels) -> Result<(), DaemonError> {
         let _ = shutting_down.await;
     }));
     info!(socket = %options.socket.display(), rules = running.list().len(), "ready");
-    let mut daemon = Daemon { running, levels, config: options.config, mute: false, links_unknown: false };
+    let mut daemon = Daemon { running, levels, config: options.config, links_unknown: false };
     daemon.serve(&mut requests, &mut links, &mut terminate).await;
     // New clients are refused from here on, and those being answered see it through.
     drop(file);
     drop(shut_down);
     daemon.finish(&mut requests, server).await;
     daemon.running.stop().await;
-    daemon.tick();
+    daemon.running.tick();
     info!("stopped");
     Ok(())
 }
@@ -218,8 +222,6 @@ struct Daemon {
     running: Running,
     levels: Levels,
     config: Option<PathBuf>,
-    /// Whether the last STATS could not be printed.
-    mute: bool,
     /// Whether links changed and could not be listed since.
     links_unknown: bool,
 }
@@ -231,7 +233,7 @@ impl Daemon {
         links: &mut Links,
         signals: &mut Signals,
     ) {
-        let mut ticks = interval(Duration::from_secs(1));
+        let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
@@ -240,7 +242,7 @@ impl Daemon {
                 _ = signals.interrupt.recv() => return,
                 _ = signals.hangup.recv() => self.reload().await,
                 _ = ticks.tick() => {
-                    self.tick();
+                    self.running.tick();
                     self.running.retry().await;
                     if self.links_unknown {
                         self.follow(links).await;
@@ -265,18 +267,6 @@ impl Daemon {
         }
         // Routes may have changed where links have not.
         self.running.links_changed(links.interfaces().clone()).await;
-    }
-
-    /// Takes stock. That nobody reads STATS any more is no reason to stop relaying.
-    fn tick(&mut self) {
-        match self.running.tick() {
-            Ok(()) => self.mute = false,
-            Err(error) if !self.mute => {
-                warn!("STATS cannot be printed on standard output, the relay goes on: {error}");
-                self.mute = true;
-            }
-            Err(_) => {}
-        }
     }
 
     /// Answers what was asked before the server was told to end, until it has.

@@ -7,6 +7,7 @@ use dataplane::counters::WorkerCounter;
 use dataplane::drop_reason::DropReason;
 use mcast::{Leg, Rule, RuleName};
 use rustix::io::Errno;
+use tracing::warn;
 
 use super::compile::{LocalPort, RuleView};
 use super::handle::Refusal;
@@ -34,15 +35,17 @@ impl Running {
         Ok(self.status(rule, view))
     }
 
-    /// Takes stock of traffic and prints the STATS lines.
-    ///
-    /// # Errors
-    /// Standard output's.
-    pub fn tick(&mut self) -> io::Result<()> {
+    /// Takes stock of traffic and prints the STATS lines. That nobody reads them any more is no reason to stop
+    /// relaying: it is logged once.
+    pub fn tick(&mut self) {
         let views = &self.compiled.views;
         let rules = views.iter().map(|view| view.slots.rule);
         let legs = views.iter().flat_map(|view| view.slots.legs.iter().copied());
-        self.telemetry.tick(rules, legs)
+        let printed = self.telemetry.tick(rules, legs);
+        if let (Err(error), false) = (&printed, self.mute) {
+            warn!("STATS cannot be printed on standard output, the relay goes on: {error}");
+        }
+        self.mute = printed.is_err();
     }
 
     /// All counters.

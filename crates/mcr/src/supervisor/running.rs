@@ -1,6 +1,7 @@
 //! The running set and all that follows from it, changed as one: rules, table, sockets, joins, counters.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use dataplane::table::Table;
 use mcast::{Rule, RuleFile, RuleName, RuleSet, WorkerOptions};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, interval_at};
 use tracing::{info, warn};
 
 use super::compile::{Compiled, LocalPort, Routes, Surroundings};
@@ -24,6 +26,9 @@ use crate::api::model::Plan;
 /// A worker that has not taken a table up for so long no longer holds up the answer; its task ends it.
 const APPLY_LIMIT: Duration = Duration::from_secs(15);
 
+/// STATS are printed so often.
+pub const TICK: Duration = Duration::from_secs(1);
+
 /// All state of a running daemon.
 #[derive(Debug)]
 pub struct Running {
@@ -37,6 +42,8 @@ pub struct Running {
     pub(super) port_errors: HashMap<LocalPort, String>,
     pub(super) troubles_logged: HashMap<RuleName, String>,
     interfaces: Interfaces,
+    /// Whether the last STATS could not be printed.
+    pub(super) mute: bool,
     /// Whether the rules could not be brought in line with `interfaces`.
     behind_links: bool,
     routes: Routes,
@@ -91,6 +98,7 @@ impl Running {
             port_errors: HashMap::new(),
             troubles_logged: HashMap::new(),
             interfaces: parts.interfaces,
+            mute: false,
             behind_links: false,
             routes: Routes::default(),
             sockets: parts.sockets,
@@ -306,13 +314,23 @@ impl Running {
         let number = generation.number;
         let generation = Arc::new(generation);
         self.orders.send_modify(|orders| orders.generation = generation);
-        let all = async {
-            for worker in &mut self.workers {
+        let mut workers = self.workers.clone();
+        let all = tokio::time::timeout(APPLY_LIMIT, async {
+            for worker in &mut workers {
                 // A worker that is being restarted begins with this table.
                 let _ = worker.wait_for(|status| status.applied >= number || !status.ready).await;
             }
+        });
+        let mut all = pin!(all);
+        let mut ticks = interval_at(Instant::now() + TICK, TICK);
+        let done = loop {
+            tokio::select! {
+                done = &mut all => break done,
+                // A worker that does not answer keeps nobody from seeing what the others do.
+                _ = ticks.tick() => self.tick(),
+            }
         };
-        if tokio::time::timeout(APPLY_LIMIT, all).await.is_err() {
+        if done.is_err() {
             warn!(generation = number, "a worker is late in taking up the rules");
         }
         info!(generation = number, rules = self.rules.len(), "rules in force");

@@ -258,9 +258,14 @@ fn a_silent_worker_does_not_hold_up_a_change_for_ever() {
     let traffic = place.traffic(ports[1], "239.1.1.1:5000", 1000);
     let silent = pid(&place.relay, 0);
     signal(silent, Signal::STOP);
+    let printed = |place: &mut Place| {
+        place.relay.daemon().lines().iter().filter(|line| line.text.starts_with("[STATS:")).count()
+    };
+    let before = printed(&mut place);
     // Answered within the fixture's 30 s or the test fails.
     place.relay.ctl_ok(&["add", "new", "239.1.1.9%r-in:5000", "239.2.2.9%r-out:6009"]);
     let stats = wait_restarted(&place.relay, 0, 1);
+    assert!(printed(&mut place) >= before + 10, "STATS go on meanwhile, two lines a second");
     assert_ne!(stats["workers"][0]["pid"], silent);
     assert!(!fs::exists(format!("/proc/{silent}")).unwrap(), "it was ended");
     assert_eq!(stats["workers"][1]["restarts"], 0);
