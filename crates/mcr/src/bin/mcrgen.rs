@@ -165,6 +165,12 @@ fn recv(options: &Recv, json: bool) -> anyhow::Result<ExitCode> {
             report.tap_lost
         );
     }
+    if report.tally.fragments > 0 {
+        eprintln!(
+            "mcrgen: {} IP fragments came, which are not reassembled here: send a --size that fits the MTU",
+            report.tally.fragments
+        );
+    }
     if !report.tally.silent.is_empty() {
         eprintln!("mcrgen: nothing received on {}", report.tally.silent.join(", "));
     }

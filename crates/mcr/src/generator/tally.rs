@@ -4,11 +4,11 @@
 //! is received has sequence, latency, source, TTL and DSCP entered. Time is an argument.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use hdrhistogram::Histogram;
-use mcast::wire::{ChecksumTrust, Datagram, Malformed, Protocol};
+use mcast::wire::{ChecksumTrust, Datagram, Malformed};
 use serde::Serialize;
 
 use super::header::{Header, NotIntact};
@@ -51,6 +51,8 @@ pub struct TallyReport {
     pub corrupted: u64,
     /// Packets of others to the same groups or ports.
     pub foreign: u64,
+    /// IP fragments to the same addresses: not reassembled, so what they carried counts as lost.
+    pub fragments: u64,
     /// Absent where nothing was received or the sender's clock is another host's.
     pub latency_us: Option<Latency>,
     /// Source addresses seen.
@@ -80,6 +82,7 @@ pub struct Tally {
     bad_checksum: u64,
     corrupted: u64,
     foreign: u64,
+    fragments: u64,
 }
 
 impl Tally {
@@ -101,6 +104,7 @@ impl Tally {
             bad_checksum: 0,
             corrupted: 0,
             foreign: 0,
+            fragments: 0,
         }
     }
 
@@ -137,6 +141,7 @@ impl Tally {
             Err(Malformed::UdpChecksum) => self.take_damaged(packet),
             // The header cannot be believed further than to say that it was most likely meant for us.
             Err(Malformed::Ipv4Checksum) if self.resembles_own(packet) => self.bad_checksum += 1,
+            Err(Malformed::Fragment) if self.resembles_own(packet) => self.fragments += 1,
             Err(_) => {}
         }
     }
@@ -158,6 +163,7 @@ impl Tally {
             bad_checksum: self.bad_checksum,
             corrupted: self.corrupted,
             foreign: self.foreign,
+            fragments: self.fragments,
             latency_us: self.latency(),
             sources: self.distinct_of(|seen| seen.0),
             ttls: self.distinct_of(|seen| seen.1),
@@ -212,12 +218,14 @@ impl Tally {
         }
     }
 
-    /// Whether an IPv4 packet with a damaged header still names UDP and one of the target's addresses.
+    /// Whether a packet whose header is damaged or tells only half still names one of the target's addresses.
     fn resembles_own(&self, packet: &[u8]) -> bool {
-        let Some(header) = packet.first_chunk::<20>() else { return false };
-        let [.., a, b, c, d] = *header;
-        let destination = Ipv4Addr::new(a, b, c, d).into();
-        header[9] == Protocol::UDP.0 && self.target.has_address(destination)
+        let destination = if self.target.address(0).is_ipv4() {
+            packet.get(16..20).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(IpAddr::from)
+        } else {
+            packet.get(24..40).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()).map(IpAddr::from)
+        };
+        destination.is_some_and(|destination| self.target.has_address(destination))
     }
 
     fn latency(&self) -> Option<Latency> {

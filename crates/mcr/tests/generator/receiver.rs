@@ -88,6 +88,19 @@ fn nothing_received_fails() {
 }
 
 #[test]
+fn fragments_are_said_not_taken_for_silence() {
+    skip_unless_available!();
+    let cable = Cable::new();
+    for (to, at) in [("239.1.1.1%s0:5000", "239.1.1.1%d0:5000"), ("[ff3e::1]%s0:5000", "[ff3e::1]%d0:5000")] {
+        let receiver = cable.receiver(&format!("{at} --count 20 --duration 2"));
+        let sent = cable.send(&format!("{to} --count 20 --size 3000 --rate max"));
+        assert_eq!(sent.json()["sent"], 20, "{sent:?}");
+        let (report, code) = receiver.report();
+        assert_eq!((&report["fragments"], &report["lost"], code), (&60.into(), &20.into(), 1), "{report}");
+    }
+}
+
+#[test]
 fn a_count_makes_the_tail_count() {
     skip_unless_available!();
     let cable = Cable::new();

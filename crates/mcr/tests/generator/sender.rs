@@ -37,16 +37,20 @@ fn every_kind_of_address_and_flow() {
 fn bursts_leave_as_frames_of_wire_size() {
     skip_unless_available!();
     let cable = Cable::new();
-    for (segmentation, flows, path) in
-        [(true, 1, "frames"), (false, 1, "segmented"), (false, 5, "segmented"), (false, 40, "frames")]
-    {
+    for (segmentation, flows, rate, path) in [
+        (true, 1, "150000", "frames"),
+        (true, 1, "max", "frames"),
+        (false, 1, "max", "segmented"),
+        (false, 5, "150000", "segmented"),
+        (false, 40, "150000", "frames"),
+    ] {
         cable.s0.link.offload("tx-udp-segmentation", segmentation).unwrap();
         for (to, at) in
             [("239.1.1.1%s0:5000", "239.1.1.1%d0:5000"), ("[ff3e::1]%s0:5000", "[ff3e::1]%d0:5000")]
         {
             let before = cable.d0.link.counter("rx", "packets").unwrap();
             let outcome = cable.run(
-                &format!("{to} --flows {flows} --count 4000 --rate 150000"),
+                &format!("{to} --flows {flows} --count 4000 --rate {rate}"),
                 &format!("{at} --flows {flows} --count 4000"),
             );
             assert_clean(&outcome, 4000);
