@@ -1,0 +1,18 @@
+//! The relay itself, with the real programs in namespaces: what comes in at one end leaves right at the other,
+//! and every packet is accounted for.
+//!
+//! Each test has a relay and links of its own, so all may run at once. Reverse-path filtering is strict everywhere.
+#![expect(clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
+
+mod bed;
+mod drops;
+mod expected;
+mod fan_out;
+mod kinds;
+mod membership;
+mod options;
+mod refusals;
+mod segments;
+mod sizes;
+mod sources;
+mod unicast_input;

@@ -1,0 +1,168 @@
+//! Memberships as the kernel shows them: there while a rule runs, gone with it.
+
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use testbed::topology::segment;
+use testbed::{Injector, Netns, Probe, eventually, skip_unless_available};
+
+use crate::bed::{Bed, SOON, rule};
+
+/// One line of `/proc/net/mcfilter` or `mcfilter6`: a source that sockets include or exclude.
+#[derive(Debug, PartialEq, Eq)]
+struct Filter {
+    interface: String,
+    include: u32,
+    exclude: u32,
+}
+
+fn read(netns: &Netns, file: &str) -> String {
+    netns.enter(|| fs::read_to_string(format!("/proc/thread-self/net/{file}"))).unwrap()
+}
+
+/// Sockets that joined a group on an interface, as `/proc/net/igmp` counts them.
+fn users4(netns: &Netns, interface: &str, group: Ipv4Addr) -> u32 {
+    let wanted = format!("{:08X}", u32::from_ne_bytes(group.octets()));
+    let (mut on_interface, mut users) = (false, 0);
+    for line in read(netns, "igmp").lines().skip(1) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        if line.starts_with(|first: char| first.is_ascii_digit()) {
+            on_interface = words[1].trim_end_matches(':') == interface;
+        } else if on_interface && words[0] == wanted {
+            users += words[1].parse::<u32>().unwrap();
+        }
+    }
+    users
+}
+
+fn users6(netns: &Netns, interface: &str, group: Ipv6Addr) -> u32 {
+    let wanted: String = group.octets().iter().map(|octet| format!("{octet:02x}")).collect();
+    let text = read(netns, "igmp6");
+    let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines
+        .filter(|words| words[1] == interface && words[2] == wanted)
+        .map(|words| words[3].parse::<u32>().unwrap())
+        .sum()
+}
+
+/// Whether an IGMPv3 report (RFC 3376, section 4.2) asked for the group from that one source since last looked.
+fn reported(probe: &mut Probe, group: Ipv4Addr, source: Ipv4Addr) -> bool {
+    const REPORT: u8 = 0x22;
+    let record = [group.octets(), source.octets()].concat();
+    let asks = |message: &[u8]| message.windows(record.len()).any(|bytes| bytes == record);
+    probe.others().iter().any(|other| other.payload.first() == Some(&REPORT) && asks(&other.payload))
+}
+
+/// The kernel lists a device's sources only if the group it joined last has some.
+fn filter4(netns: &Netns, group: Ipv4Addr, source: Ipv4Addr) -> Option<Filter> {
+    let hex = |address: Ipv4Addr| format!("0x{:08x}", u32::from(address));
+    filter(&read(netns, "mcfilter"), &hex(group), &hex(source))
+}
+
+fn filter6(netns: &Netns, group: Ipv6Addr, source: Ipv6Addr) -> Option<Filter> {
+    let hex =
+        |address: Ipv6Addr| address.octets().iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+    filter(&read(netns, "mcfilter6"), &hex(group), &hex(source))
+}
+
+fn filter(text: &str, group: &str, source: &str) -> Option<Filter> {
+    let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut found = lines.filter(|words| words.len() == 6 && words[2] == group && words[3] == source);
+    let words = found.next()?;
+    let number = |at: usize| words[at].parse().unwrap();
+    Some(Filter { interface: words[1].to_owned(), include: number(4), exclude: number(5) })
+}
+
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 1, 1);
+const SOURCE_GROUP: Ipv4Addr = Ipv4Addr::new(232, 1, 1, 1);
+const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 10, 1, 100);
+const OTHER: Ipv4Addr = Ipv4Addr::new(10, 10, 1, 101);
+const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff3e, 0, 0, 0, 0, 0, 1, 1);
+const SOURCE6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0x100);
+
+#[test]
+fn groups_are_joined_while_rules_need_them() {
+    skip_unless_available!();
+    let mut bed = Bed::new("rlm", 1, &rule("first", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"]));
+    let netns = bed.fan.relay().clone();
+    assert_eq!(users4(&netns, "r-in", GROUP), 1);
+    assert_eq!(users4(&netns, "r-out1", GROUP), 0);
+    assert_eq!(users4(&netns, "r-out1", Ipv4Addr::new(239, 2, 2, 2)), 0, "outputs are not joined");
+    bed.relay.ctl_ok(&["add", "second", "239.1.1.1%r-in:5001", "239.2.2.3%r-out1:6000"]);
+    bed.relay.ctl_ok(&["add", "six", "[ff3e::1:1]%r-in", "[ff3e::2:2]%r-out1"]);
+    assert_eq!((users4(&netns, "r-in", GROUP), users6(&netns, "r-in", GROUP6)), (1, 1));
+    bed.relay.ctl_ok(&["remove", "first"]);
+    assert_eq!(users4(&netns, "r-in", GROUP), 1, "the second rule still needs it");
+    bed.relay.ctl_ok(&["remove", "second"]);
+    assert_eq!((users4(&netns, "r-in", GROUP), users6(&netns, "r-in", GROUP6)), (0, 1));
+    bed.relay.stop();
+    assert_eq!(users6(&netns, "r-in", GROUP6), 0);
+}
+
+#[test]
+fn sources_are_joined_one_by_one() {
+    skip_unless_available!();
+    let rules = rule("one", "10.10.1.100@232.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"])
+        + &rule("two", "10.10.1.101@232.1.1.1%r-in:5000", &["239.2.2.3%r-out1:6000"])
+        + &rule("six", "[fd00:1::100]@[ff3e::1:1]%r-in", &["[ff3e::2:2]%r-out1"]);
+    let mut bed = Bed::new("rlm", 1, &rules);
+    let netns = bed.fan.relay().clone();
+    let included = || Some(Filter { interface: "r-in".to_owned(), include: 1, exclude: 0 });
+    assert_eq!(filter4(&netns, SOURCE_GROUP, SOURCE), included());
+    assert_eq!(filter4(&netns, SOURCE_GROUP, OTHER), included());
+    assert_eq!(filter6(&netns, GROUP6, SOURCE6), included());
+    bed.relay.ctl_ok(&["remove", "one"]);
+    assert_eq!(filter4(&netns, SOURCE_GROUP, SOURCE), None);
+    assert_eq!(filter4(&netns, SOURCE_GROUP, OTHER), included());
+    bed.relay.ctl_ok(&["remove", "six"]);
+    assert_eq!(filter6(&netns, GROUP6, SOURCE6), None);
+    assert_eq!(users6(&netns, "r-in", GROUP6), 0);
+    bed.relay.stop();
+    assert_eq!(users4(&netns, "r-in", SOURCE_GROUP), 0);
+}
+
+#[test]
+fn a_kill_leaves_no_membership_and_a_new_start_joins_again() {
+    skip_unless_available!();
+    let mut bed = Bed::new("rlm", 1, &rule("first", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"]));
+    let netns = bed.fan.relay().clone();
+    bed.relay.kill();
+    eventually(SOON, "the membership went with its process", || users4(&netns, "r-in", GROUP) == 0);
+    bed.relay.start_again().unwrap();
+    assert_eq!(users4(&netns, "r-in", GROUP), 1);
+    bed.input.udp("10.10.1.100:4000", "239.1.1.1:5000", 16, 0, b"again").unwrap();
+    assert_eq!(bed.probes[0].expect_one(SOON).payload, b"again");
+}
+
+/// A link that goes down or away takes memberships with it; they are back when it is.
+#[test]
+fn groups_are_joined_again_when_their_interface_returns() {
+    skip_unless_available!();
+    let rules = rule("any", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"])
+        + &rule("source", "10.10.1.100@232.1.1.1%r-in:5000", &["239.2.2.3%r-out1:6000"]);
+    let mut bed = Bed::new("rlm", 1, &rules);
+    let netns = bed.fan.relay().clone();
+    let mut reports = Probe::on(&bed.fan.sender.link).unwrap();
+    bed.fan.ingress.link.down().unwrap();
+    bed.relay.wait_state("any", "pending", SOON);
+    reports.others();
+    bed.fan.ingress.link.up().unwrap();
+    bed.relay.wait_state("any", "active", SOON);
+    eventually(SOON, "the source is reported again", || reported(&mut reports, SOURCE_GROUP, SOURCE));
+    assert_eq!((users4(&netns, "r-in", GROUP), users4(&netns, "r-in", SOURCE_GROUP)), (1, 1));
+    bed.input.udp("10.10.1.100:4000", "239.1.1.1:5000", 16, 0, b"again").unwrap();
+    assert_eq!(bed.probes[0].expect_one(SOON).payload, b"again");
+
+    // Another interface of the name, another index.
+    drop(reports);
+    bed.fan.ingress.link.delete().unwrap();
+    bed.relay.wait_state("any", "pending", SOON);
+    let sender = bed.fan.sender.netns();
+    let (far, _near) = segment(1, (sender, "s0", 100), (&netns, "r-in", 1)).unwrap();
+    let mut reports = Probe::on(&far.link).unwrap();
+    bed.relay.wait_state("any", "active", SOON);
+    eventually(SOON, "the source is reported again", || reported(&mut reports, SOURCE_GROUP, SOURCE));
+    assert_eq!((users4(&netns, "r-in", GROUP), users4(&netns, "r-in", SOURCE_GROUP)), (1, 1));
+    Injector::on(&far.link).unwrap().udp("10.10.1.100:4000", "232.1.1.1:5000", 16, 0, b"new").unwrap();
+    assert_eq!(bed.probes[0].expect_one(SOON).payload, b"new");
+}

@@ -1,0 +1,85 @@
+//! Senders on virtual links leave checksums and segmentation to a device that never comes: the relay sees
+//! super-frames and partial checksums, receivers must see neither.
+
+use testbed::{Sender, skip_unless_available};
+
+use crate::bed::{Bed, QUIET, SOON, rule};
+use crate::expected::{Expected, payloads};
+
+/// Super-frames of a sender with `UDP_SEGMENT`, each datagram of `size` bytes but the last of `last`.
+fn super_frames(from: &str, to: &str, rules: &str, outputs: &[&str], size: usize, last: usize) {
+    const FRAMES: usize = 5;
+    const SEGMENTS: usize = 40;
+    let mut bed = Bed::new("rlg", 1, rules);
+    bed.segments_of(size);
+    bed.fan.sender.link.offload("tx-udp-segmentation", true).unwrap();
+    let sender = Sender::open(&bed.fan.sender.link, from.parse().unwrap()).unwrap();
+    let mut sent = payloads(FRAMES * SEGMENTS, size);
+    for frame in sent.chunks_mut(SEGMENTS) {
+        frame.last_mut().unwrap().truncate(last);
+        sender.send_segments(to.parse().unwrap(), &frame.concat(), u16::try_from(size).unwrap()).unwrap();
+    }
+    let count = sent.len();
+    let mut seen = bed.probes[0].expect(outputs.len() * count, SOON);
+    for to in outputs {
+        Expected::new(&bed.fan.egress[0], &bed.fan.receivers[0], to).assert(&mut seen, &sent);
+    }
+    bed.probes[0].expect_silence(QUIET);
+    bed.finish().assert_all_relayed(count as u64, outputs.len() as u64);
+}
+
+#[test]
+fn super_frames_leave_as_the_datagrams_they_were() {
+    skip_unless_available!();
+    let rules = rule("super", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000", "[ff3e::2:2]%r-out1:6002"]);
+    let outputs = ["239.2.2.2:6000", "[ff3e::2:2]:6002"];
+    super_frames("10.10.1.100:4000", "239.1.1.1:5000", &rules, &outputs, 1400, 1400);
+    super_frames("10.10.1.100:4000", "239.1.1.1:5000", &rules, &outputs, 100, 1);
+}
+
+#[test]
+fn ipv6_super_frames_leave_as_the_datagrams_they_were() {
+    skip_unless_available!();
+    let rules = rule("super", "[ff3e::1:1]%r-in:5000", &["239.2.2.2%r-out1:6000", "[ff3e::2:2]%r-out1:6002"]);
+    let outputs = ["239.2.2.2:6000", "[ff3e::2:2]:6002"];
+    super_frames("[fd00:1::100]:4000", "[ff3e::1:1]:5000", &rules, &outputs, 1400, 7);
+}
+
+/// What no rule takes is counted by the datagram too.
+#[test]
+fn super_frames_without_a_rule_are_counted_by_the_datagram() {
+    skip_unless_available!();
+    let mut bed = Bed::new("rlg", 1, &rule("other", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"]));
+    bed.segments_of(1000);
+    let sender = Sender::open(&bed.fan.sender.link, "10.10.1.100:4000".parse().unwrap()).unwrap();
+    sender.send_segments("239.1.1.1:5001".parse().unwrap(), &[7; 29_500], 1000).unwrap();
+    sender.send_segments("239.1.1.1:5000".parse().unwrap(), &[7; 2000], 1000).unwrap();
+    bed.probes[0].expect(2, SOON);
+    bed.probes[0].expect_silence(QUIET);
+    let account = bed.finish();
+    account.assert_drops(&[("no_rule", 30)]);
+    assert_eq!(account.relayed(), 2, "{account:#?}");
+}
+
+#[test]
+fn partial_checksums_leave_whole() {
+    skip_unless_available!();
+    let rules = rule("partial", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"])
+        + &rule("partial6", "[ff3e::1:1]%r-in:5000", &["[ff3e::2:2]%r-out1:6002"]);
+    let mut bed = Bed::new("rlg", 1, &rules);
+    bed.fan.sender.link.offload("tx", true).unwrap();
+    let mut arrives = testbed::Probe::on(&bed.fan.ingress.link).unwrap();
+    let sent = payloads(10, 700);
+    for (from, to) in [("10.10.1.100:4000", "239.1.1.1:5000"), ("[fd00:1::100]:4000", "[ff3e::1:1]:5000")] {
+        let sender = Sender::open(&bed.fan.sender.link, from.parse().unwrap()).unwrap();
+        for payload in &sent {
+            sender.send(to.parse().unwrap(), payload).unwrap();
+        }
+    }
+    assert!(arrives.expect(20, SOON).iter().all(|seen| seen.checksum_partial), "checksums came filled in");
+    let mut seen = bed.probes[0].expect(20, SOON);
+    for to in ["239.2.2.2:6000", "[ff3e::2:2]:6002"] {
+        Expected::new(&bed.fan.egress[0], &bed.fan.receivers[0], to).assert(&mut seen, &sent);
+    }
+    bed.finish().assert_all_relayed(20, 1);
+}

@@ -1,0 +1,167 @@
+//! Payloads of every size: none at all, one byte, a full frame, more than the output's or the input's frame holds.
+
+use std::net::UdpSocket;
+
+use testbed::{Datagram, Fan, Seen, Sender, skip_unless_available};
+
+use crate::bed::{Bed, QUIET, SOON, rule};
+use crate::expected::{Expected, payload, payloads};
+
+#[test]
+fn empty_datagrams_and_full_frames_keep_their_place() {
+    skip_unless_available!();
+    let mut bed = Bed::new("rlz", 1, &rule("sizes", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"]));
+    let sizes = [0, 1, 1472, 0, 0, 1472, 1472, 1, 1, 0, 1471];
+    let sent: Vec<_> = sizes.iter().enumerate().map(|(number, &size)| payload(number, size)).collect();
+    for payload in &sent {
+        bed.input.udp("10.10.1.100:4000", "239.1.1.1:5000", 16, 0, payload).unwrap();
+    }
+    let mut seen = bed.probes[0].expect(sent.len(), SOON);
+    let expected = Expected::new(&bed.fan.egress[0], &bed.fan.receivers[0], "239.2.2.2:6000");
+    expected.assert(&mut seen, &sent);
+    bed.probes[0].expect_silence(QUIET);
+    let account = bed.finish();
+    account.assert_all_relayed(sizes.len() as u64, 1);
+    assert_eq!(account.total("bytes"), sizes.iter().sum::<usize>() as u64);
+}
+
+#[test]
+fn empty_ipv6_datagrams_are_relayed() {
+    skip_unless_available!();
+    let mut bed = Bed::new("rlz", 1, &rule("sizes", "[ff3e::1:1]%r-in:5000", &["[ff3e::2:2]%r-out1:6000"]));
+    let sent = [payload(0, 0), payload(1, 1), payload(2, 0), payload(3, 1452)];
+    for payload in &sent {
+        bed.input.udp("[fd00:1::100]:4000", "[ff3e::1:1]:5000", 16, 0, payload).unwrap();
+    }
+    let mut seen = bed.probes[0].expect(sent.len(), SOON);
+    Expected::new(&bed.fan.egress[0], &bed.fan.receivers[0], "[ff3e::2:2]:6000").assert(&mut seen, &sent);
+    bed.finish().assert_all_relayed(sent.len() as u64, 1);
+}
+
+/// Ethernet hardware pads short frames; the padding is not payload.
+#[test]
+fn padding_of_short_frames_is_left_behind() {
+    skip_unless_available!();
+    let mut bed = Bed::new("rlz", 1, &rule("padded", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"]));
+    let sent = [payload(0, 0), payload(1, 1), payload(2, 17)];
+    for payload in &sent {
+        let datagram = Datagram::between("10.10.1.100:4000", "239.1.1.1:5000").payload(payload.clone());
+        bed.input.send(&datagram.padded(18 - payload.len())).unwrap();
+    }
+    let mut seen = bed.probes[0].expect(sent.len(), SOON);
+    Expected::new(&bed.fan.egress[0], &bed.fan.receivers[0], "239.2.2.2:6000").assert(&mut seen, &sent);
+    assert_eq!(bed.finish().total("bytes"), 18);
+}
+
+#[test]
+fn ip_options_and_extension_headers_are_left_behind() {
+    skip_unless_available!();
+    let rules = rule("options", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"])
+        + &rule("extensions", "[ff3e::1:1]%r-in:5000", &["[ff3e::2:2]%r-out1:6000"]);
+    let mut bed = Bed::new("rlz", 1, &rules);
+    let sent = payloads(4, 300);
+    for payload in &sent {
+        let plain = Datagram::between("10.10.1.100:4000", "239.1.1.1:5000").payload(payload.clone());
+        // Router alert (RFC 2113).
+        bed.input.send(&plain.ip_options([0x94, 4, 0, 0])).unwrap();
+        let plain = Datagram::between("[fd00:1::100]:4000", "[ff3e::1:1]:5000").payload(payload.clone());
+        bed.input.send(&plain.hop_by_hop(1).destination_options(2)).unwrap();
+    }
+    let mut seen = bed.probes[0].expect(8, SOON);
+    let (egress, receiver) = (&bed.fan.egress[0], &bed.fan.receivers[0]);
+    Expected::new(egress, receiver, "239.2.2.2:6000").assert(&mut seen, &sent);
+    Expected::new(egress, receiver, "[ff3e::2:2]:6000").assert(&mut seen, &sent);
+    bed.finish().assert_all_relayed(8, 1);
+}
+
+/// Reads datagrams from a real socket.
+fn read(socket: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
+    let mut buffer = vec![0; 65536];
+    let mut one = |number| {
+        let length = socket.recv(&mut buffer);
+        let length = length.unwrap_or_else(|error| panic!("datagram {number} of {count}: {error}"));
+        buffer[..length].to_vec()
+    };
+    (0..count).map(&mut one).collect()
+}
+
+fn whole(seen: &[Seen]) -> usize {
+    seen.iter().filter(|seen| seen.fragment.is_none()).count()
+}
+
+#[test]
+fn what_exceeds_an_outputs_mtu_arrives_whole_in_fragments() {
+    skip_unless_available!();
+    let fan = Fan::new("rlz", 1).unwrap();
+    fan.egress[0].link.set_mtu(1280).unwrap();
+    let outputs =
+        ["239.2.2.2%r-out1:6000", "10.10.2.100:6001", "[ff3e::2:2]%r-out1:6002", "[fd00:2::100]:6003"];
+    let mut bed = Bed::on(fan, &rule("narrow", "239.1.1.1%r-in:5000", &outputs));
+    let sockets = ["239.2.2.2:6000", "10.10.2.100:6001", "[ff3e::2:2]:6002", "[fd00:2::100]:6003"]
+        .map(|to| bed.listen(0, to));
+    let sizes = [1472, 1232, 1233, 1252, 1253, 100, 1472];
+    let sent: Vec<_> = sizes.iter().enumerate().map(|(number, &size)| payload(number, size)).collect();
+    for payload in &sent {
+        bed.input.udp("10.10.1.100:4000", "239.1.1.1:5000", 16, 0, payload).unwrap();
+    }
+    for socket in &sockets {
+        assert!(read(socket, sent.len()) == sent, "{socket:?}: other payloads than those sent");
+    }
+    // Per leg of IPv4 three exceed 1252 bytes, per leg of IPv6 five exceed 1232; each makes two fragments.
+    let seen = bed.probes[0].expect(2 * (4 + 2 * 3) + 2 * (2 + 2 * 5), SOON);
+    assert_eq!(whole(&seen), 2 * 4 + 2 * 2, "{seen:#?}");
+    bed.probes[0].expect_silence(QUIET);
+    bed.finish().assert_all_relayed(sizes.len() as u64, 4);
+}
+
+/// The MTU of a route counts, also when it changes while the rule runs.
+#[test]
+fn an_mtu_that_shrinks_costs_nothing() {
+    skip_unless_available!();
+    let bed = Bed::new("rlz", 1, &rule("shrinks", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"]));
+    let socket = bed.listen(0, "239.2.2.2:6000");
+    let sent = payloads(200, 1400);
+    for (number, payload) in sent.iter().enumerate() {
+        if number == 100 {
+            bed.fan.egress[0].link.set_mtu(700).unwrap();
+        }
+        bed.input.udp("10.10.1.100:4000", "239.1.1.1:5000", 16, 0, payload).unwrap();
+    }
+    assert!(read(&socket, sent.len()) == sent, "other payloads than those sent");
+    bed.finish().assert_all_relayed(200, 1);
+}
+
+#[test]
+fn jumbo_frames_are_cut_for_a_narrower_output() {
+    skip_unless_available!();
+    let fan = Fan::new("rlz", 1).unwrap();
+    fan.sender.link.set_mtu(9000).unwrap();
+    fan.ingress.link.set_mtu(9000).unwrap();
+    let outputs = ["239.2.2.2%r-out1:6000", "[ff3e::2:2]%r-out1:6002"];
+    let bed = Bed::on(fan, &rule("jumbo", "239.1.1.1%r-in:5000", &outputs));
+    let sockets = ["239.2.2.2:6000", "[ff3e::2:2]:6002"].map(|to| bed.listen(0, to));
+    // Frames longer than a slot of the ring between ones that fit: order must hold.
+    let sizes = [8972, 100, 3000, 2000, 1990, 1980, 1472, 8972, 0, 8972];
+    let sent: Vec<_> = sizes.iter().enumerate().map(|(number, &size)| payload(number, size)).collect();
+    for payload in &sent {
+        bed.input.udp("10.10.1.100:4000", "239.1.1.1:5000", 16, 0, payload).unwrap();
+    }
+    for socket in &sockets {
+        assert!(read(socket, sent.len()) == sent, "{socket:?}: other payloads than those sent");
+    }
+    bed.finish().assert_all_relayed(sizes.len() as u64, 2);
+}
+
+/// The largest datagram there is arrives in fragments that no relay of this version puts together; each is named.
+#[test]
+fn a_large_datagram_of_a_sender_is_counted_as_its_fragments() {
+    skip_unless_available!();
+    let mut bed = Bed::new("rlz", 1, &rule("large", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"]));
+    let sender = Sender::open(&bed.fan.sender.link, "10.10.1.100:4000".parse().unwrap()).unwrap();
+    sender.send("239.1.1.1:5000".parse().unwrap(), &payload(0, 4000)).unwrap();
+    sender.send("239.1.1.1:5000".parse().unwrap(), &payload(1, 1000)).unwrap();
+    assert_eq!(bed.probes[0].expect_one(SOON).payload, payload(1, 1000));
+    let account = bed.finish();
+    account.assert_drops(&[("fragment", 3)]);
+    assert_eq!((account.total("parse_err"), account.relayed()), (3, 1), "{account:#?}");
+}

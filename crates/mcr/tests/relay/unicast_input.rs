@@ -1,0 +1,108 @@
+//! Host addresses as inputs: senders get no ICMP error, and a program that listens keeps its copy.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use testbed::{Fan, Probe, eventually, skip_unless_available};
+
+use crate::bed::{Bed, QUIET, SOON, listen, rule};
+use crate::expected::payloads;
+
+const OUTPUTS: [&str; 1] = ["239.2.2.2%r-out1:6000"];
+const ADDRESSES: [(&str, &str); 2] =
+    [("10.10.1.100:4000", "10.10.1.1:5000"), ("[fd00:1::100]:4000", "[fd00:1::1]:5000")];
+const ICMP: [u8; 2] = [1, 58];
+/// ICMP type of "destination unreachable" in each family (RFC 792, RFC 4443).
+const UNREACHABLE: [u8; 2] = [3, 1];
+
+fn rules() -> String {
+    rule("host", "10.10.1.1%r-in:5000", &OUTPUTS) + &rule("host6", "[fd00:1::1]%r-in:5000", &OUTPUTS)
+}
+
+/// A connected socket of the sender: the kernel tells it of each ICMP error that comes back.
+fn connected(fan: &Fan, from: &str, to: &str) -> UdpSocket {
+    let socket = fan.sender.netns().enter(|| UdpSocket::bind(from)).unwrap();
+    socket.connect(to).unwrap();
+    socket
+}
+
+/// Destination unreachable messages among what a probe saw.
+fn unreachable(probe: &mut Probe) -> usize {
+    let others = probe.others();
+    let is_unreachable = |other: &&testbed::Other| {
+        let protocol = other.ip.map(|(_, _, protocol)| protocol);
+        let family = ICMP.iter().position(|icmp| Some(*icmp) == protocol);
+        family.is_some_and(|family| other.payload.first() == Some(&UNREACHABLE[family]))
+    };
+    others.iter().filter(is_unreachable).count()
+}
+
+#[test]
+fn senders_to_a_host_address_get_no_port_unreachable() {
+    skip_unless_available!();
+    let mut bed = Bed::new("rlu", 1, &rules());
+    let mut back = Probe::on(&bed.fan.sender.link).unwrap();
+    for (from, to) in ADDRESSES {
+        let socket = connected(&bed.fan, from, to);
+        for payload in payloads(20, 100) {
+            socket.send(&payload).unwrap();
+            bed.probes[0].expect_one(SOON);
+        }
+        socket.set_nonblocking(true).unwrap();
+        let answer = socket.recv(&mut [0; 8]).unwrap_err();
+        assert_eq!(answer.kind(), std::io::ErrorKind::WouldBlock, "{answer}");
+    }
+    back.expect_silence(QUIET);
+    assert_eq!(unreachable(&mut back), 0);
+    bed.account().assert_all_relayed(40, 1);
+
+    // The port is given back with the rule, and then the kernel does answer: the test can fail.
+    bed.relay.ctl_ok(&["remove", "host"]);
+    let socket = connected(&bed.fan, ADDRESSES[0].0, ADDRESSES[0].1);
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket.send(b"anyone?").unwrap();
+    let refused = socket.recv(&mut [0; 8]).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{refused}");
+    eventually(SOON, "the probe sees that answer", || unreachable(&mut back) == 1);
+}
+
+#[test]
+fn a_program_that_listens_keeps_its_copy() {
+    skip_unless_available!();
+    let fan = Fan::new("rlu", 1).unwrap();
+    let listeners = ADDRESSES.map(|(_, to)| listen(&fan.ingress, to));
+    let mut bed = Bed::on(fan, &rules());
+    let sent = payloads(20, 100);
+    for ((from, to), listener) in ADDRESSES.iter().zip(&listeners) {
+        let socket = connected(&bed.fan, from, to);
+        for payload in &sent {
+            socket.send(payload).unwrap();
+        }
+        assert!(bed.probes[0].expect(20, SOON).iter().map(|seen| &seen.payload).eq(&sent));
+        let mut buffer = [0; 2000];
+        for payload in &sent {
+            let length = listener.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], payload);
+        }
+        listener.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        assert!(listener.recv(&mut buffer).is_err(), "a second copy");
+    }
+    bed.finish().assert_all_relayed(40, 1);
+}
+
+/// An address the host does not have yet: the rule waits for it and then works.
+#[test]
+fn a_host_address_that_comes_later_makes_its_rule_active() {
+    skip_unless_available!();
+    let mut bed = Bed::new("rlu", 1, &rule("late", "10.10.1.7%r-in:5000", &OUTPUTS));
+    let (state, reason) = bed.relay.state("late");
+    assert_eq!(state, "pending", "{reason}");
+    assert!(reason.contains("10.10.1.7") && reason.contains("r-in"), "{reason}");
+    bed.fan.ingress.link.add_address("10.10.1.7".parse().unwrap(), 24).unwrap();
+    bed.relay.wait_state("late", "active", SOON);
+    let socket = connected(&bed.fan, "10.10.1.100:4000", "10.10.1.7:5000");
+    socket.send(b"now").unwrap();
+    assert_eq!(bed.probes[0].expect_one(SOON).payload, b"now");
+    bed.fan.ingress.link.remove_address("10.10.1.7".parse().unwrap(), 24).unwrap();
+    bed.relay.wait_state("late", "pending", SOON);
+}
