@@ -17,7 +17,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// A named network namespace with `lo` up and IPv6 duplicate address detection off.
+/// A named network namespace with `lo` up. Its interfaces neither look for duplicate IPv6 addresses nor for
+/// routers, and report the groups they join without delay.
 #[derive(Clone, Debug)]
 pub struct Netns(Arc<Inner>);
 
@@ -45,6 +46,9 @@ impl Netns {
             netns.sysctl(&format!("net.ipv6.conf.{conf}.accept_dad"), "0")?;
             netns.sysctl(&format!("net.ipv6.conf.{conf}.dad_transmits"), "0")?;
         }
+        // What a new interface says of itself, it says at once: later it would be noise among a test's packets.
+        netns.sysctl("net.ipv6.conf.default.mldv2_unsolicited_report_interval", "10")?;
+        netns.sysctl("net.ipv6.conf.default.router_solicitations", "0")?;
         netns.ip("link set lo up")?;
         Ok(netns)
     }

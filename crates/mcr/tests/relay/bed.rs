@@ -1,7 +1,9 @@
 //! One relay between a sender and receivers, and the account of everything that reached it.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
@@ -13,6 +15,9 @@ use testbed::{Fan, Injector, Port, Probe, Programs, Relay, Stats, eventually};
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// What has not come by then, after all that was expected has, does not come.
 pub(crate) const QUIET: Duration = Duration::from_millis(150);
+
+/// Counters that have not moved for so long count nothing that arrived before.
+const SETTLE: Duration = Duration::from_millis(50);
 
 const PROGRAMS: Programs =
     Programs { mcrd: env!("CARGO_BIN_EXE_mcrd"), mcrctl: env!("CARGO_BIN_EXE_mcrctl") };
@@ -69,18 +74,18 @@ impl Bed {
 
     /// The same on links that were prepared.
     pub(crate) fn on(fan: Fan, rules: &str) -> Self {
-        // No solicitations from here on: they would only be noise on the relay's input.
-        fan.sender.netns().sysctl("net.ipv6.conf.s0.router_solicitations", "0").unwrap();
         let probe = Probe::on(&fan.ingress.link).unwrap();
         let relay = Relay::start(PROGRAMS, fan.relay(), rules).unwrap();
         let input = Injector::on(&fan.sender.link).unwrap();
         let probes = fan.receivers.iter().map(|port| Probe::on(&port.link).unwrap()).collect();
         let mut arrivals = Arrivals { probe, datagrams: 0, others: 0, neighbour_discovery: 0, segment: 0 };
-        let before = eventually(SOON, "a moment in which nothing arrives", || {
-            let before = Counters::of(&relay.stats());
+        // Neighbour discovery may still be about. Both sides count it, but not at the same moment.
+        let mut before = Counters::of(&relay.stats());
+        eventually(SOON, "a moment in which nothing arrives", || {
             arrivals.forget();
-            let after = Counters::of(&relay.stats());
-            (before.totals == after.totals && arrivals.take() == 0).then_some(before)
+            thread::sleep(SETTLE);
+            let last = mem::replace(&mut before, Counters::of(&relay.stats()));
+            last.totals == before.totals && arrivals.take() == 0
         });
         Self { relay, input, probes, fan, arrivals, before }
     }

@@ -1,5 +1,6 @@
 //! Payloads of every size: none at all, one byte, a full frame, more than the output's or the input's frame holds.
 
+use std::io::ErrorKind;
 use std::net::UdpSocket;
 
 use testbed::{Datagram, Fan, Seen, Sender, skip_unless_available};
@@ -75,10 +76,16 @@ fn ip_options_and_extension_headers_are_left_behind() {
 }
 
 /// Reads datagrams from a real socket.
-fn read(socket: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
+pub(crate) fn read(socket: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
     let mut buffer = vec![0; 65536];
     let mut one = |number| {
-        let length = socket.recv(&mut buffer);
+        let length = loop {
+            match socket.recv(&mut buffer) {
+                // A wait with a time limit is not resumed after the process was stopped for a moment.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                done => break done,
+            }
+        };
         let length = length.unwrap_or_else(|error| panic!("datagram {number} of {count}: {error}"));
         buffer[..length].to_vec()
     };
