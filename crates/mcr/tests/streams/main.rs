@@ -5,7 +5,10 @@
 //! the tests of this binary run one at a time whatever the harness is told.
 #![expect(clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
 
+mod ffmpeg;
 mod fixture;
-
+mod iperf;
 mod overload;
 mod pipeline;
+mod programs;
+mod socat;
