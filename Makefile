@@ -9,7 +9,7 @@ BINARIES   := $(addprefix $(TARGET_DIR)/release/,mcrd mcrctl mcrgen)
 
 export CARGO
 
-.PHONY: help build deps test bench check demo install
+.PHONY: help build deps test bench check lint deny demo install
 .DEFAULT_GOAL := build
 
 help:
@@ -27,15 +27,20 @@ build:
 deps:
 	@scripts/deps build test
 
-test: deps build
+# What is tested is the development profile, in which an overflow panics; no release build is needed.
+test: deps
 	@scripts/test
 
 bench: deps build
 	$(CARGO) bench --locked -p mcr
 
-check:
+check: lint deny
+
+lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+deny:
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
 	$(CARGO) deny --locked check bans licenses sources
 
