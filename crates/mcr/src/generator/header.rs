@@ -6,7 +6,7 @@
 //! ```
 //! All header fields are in network byte order. The CRC covers the other header fields and the payload's
 //! length, so a header that parses names a packet that was really sent, at the length it was sent with. The
-//! pattern follows from flow and sequence alone; its words are little-endian, which is what is cheap to make.
+//! pattern follows from flow and sequence alone.
 
 /// Bytes of the header: the least a generated payload has.
 pub const HEADER_BYTES: usize = 18;
@@ -39,20 +39,48 @@ pub enum NotIntact {
     Corrupted,
 }
 
+/// What the packets of one burst have in common: their send time and length, and the CRC as far as it covers them.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    sent: [u8; 6],
+    crc: u16,
+}
+
+impl Stamp {
+    /// For payloads of `length` bytes sent at `sent_ns`.
+    pub fn new(sent_ns: u64, length: usize) -> Self {
+        let [_, _, sent @ ..] = sent_ns.to_be_bytes();
+        let [.., high, low] = length.to_be_bytes();
+        Self { sent, crc: crc(crc(CRC_START, &[high, low]), &sent) }
+    }
+
+    /// Writes a packet's header over the first 18 bytes of `payload`, which has the length the stamp is for.
+    ///
+    /// # Panics
+    /// If `payload` is shorter than the header.
+    pub fn emit(&self, flow: u16, sequence: u64, payload: &mut [u8]) {
+        payload[..2].copy_from_slice(&MAGIC);
+        payload[2..4].copy_from_slice(&self.check(flow, sequence).to_be_bytes());
+        let [_, _, sequence @ ..] = sequence.to_be_bytes();
+        payload[4..6].copy_from_slice(&flow.to_be_bytes());
+        payload[6..12].copy_from_slice(&sequence);
+        payload[12..HEADER_BYTES].copy_from_slice(&self.sent);
+    }
+
+    /// The CRC of a packet's header.
+    fn check(&self, flow: u16, sequence: u64) -> u16 {
+        let [_, _, sequence @ ..] = sequence.to_be_bytes();
+        crc(crc(self.crc, &flow.to_be_bytes()), &sequence)
+    }
+}
+
 impl Header {
     /// Writes the header over the first 18 bytes of `payload`, whose length becomes part of the CRC.
     ///
     /// # Panics
     /// If `payload` is shorter than the header.
     pub fn emit(self, payload: &mut [u8]) {
-        let length = payload.len();
-        let mut body = [0; HEADER_BYTES - 4];
-        body[..2].copy_from_slice(&self.flow.to_be_bytes());
-        body[2..8].copy_from_slice(&self.sequence.to_be_bytes()[2..]);
-        body[8..].copy_from_slice(&self.sent_ns.to_be_bytes()[2..]);
-        payload[..2].copy_from_slice(&MAGIC);
-        payload[2..4].copy_from_slice(&check(&body, length).to_be_bytes());
-        payload[4..HEADER_BYTES].copy_from_slice(&body);
+        Stamp::new(self.sent_ns, payload.len()).emit(self.flow, self.sequence, payload);
     }
 
     /// Reads the header of a received payload and checks header, length and pattern.
@@ -64,17 +92,18 @@ impl Header {
             return Err(NotIntact::Foreign);
         }
         let header: &[u8; HEADER_BYTES] = payload.first_chunk().ok_or(NotIntact::Corrupted)?;
-        let [_, _, c0, c1, body @ ..] = *header;
-        if u16::from_be_bytes([c0, c1]) != check(&body, payload.len()) {
-            return Err(NotIntact::Corrupted);
-        }
-        let [f0, f1, s0, s1, s2, s3, s4, s5, t0, t1, t2, t3, t4, t5] = body;
+        let [_, _, c0, c1, f0, f1, s0, s1, s2, s3, s4, s5, t0, t1, t2, t3, t4, t5] = *header;
         let parsed = Self {
             flow: u16::from_be_bytes([f0, f1]),
             sequence: u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]),
             sent_ns: u64::from_be_bytes([0, 0, t0, t1, t2, t3, t4, t5]),
         };
-        if !pattern_matches(parsed.flow, parsed.sequence, &payload[HEADER_BYTES..]) {
+        let stamp = Stamp::new(parsed.sent_ns, payload.len());
+        if u16::from_be_bytes([c0, c1]) != stamp.check(parsed.flow, parsed.sequence) {
+            return Err(NotIntact::Corrupted);
+        }
+        let tail = &payload[HEADER_BYTES..];
+        if tail != pattern(parsed.flow, parsed.sequence, tail.len()) {
             return Err(NotIntact::Corrupted);
         }
         Ok(parsed)
@@ -91,54 +120,48 @@ impl Header {
 /// Fills the bytes after the header with the pattern of `flow` and `sequence`.
 ///
 /// # Panics
-/// If `payload` is shorter than the header.
+/// If `payload` is shorter than the header or longer than a UDP datagram's.
 pub fn fill_pattern(flow: u16, sequence: u64, payload: &mut [u8]) {
-    let mut words = Pattern::new(flow, sequence);
-    let (whole, rest) = payload[HEADER_BYTES..].as_chunks_mut::<8>();
-    for bytes in whole {
-        *bytes = words.step();
+    let tail = &mut payload[HEADER_BYTES..];
+    tail.copy_from_slice(pattern(flow, sequence, tail.len()));
+}
+
+/// The pattern of `flow` and `sequence`: a stretch of one table of random bytes. Two packets share their stretch
+/// once in [`STRETCHES`], so payloads under each other's headers do not go unnoticed for long.
+fn pattern(flow: u16, sequence: u64, length: usize) -> &'static [u8] {
+    let start = mix((u64::from(flow) << 48) | (sequence & BITS_48)) as usize % STRETCHES;
+    &PATTERN[start..start + length]
+}
+
+/// Where stretches begin. The first level cache holds all that packets of usual size have of the table.
+const STRETCHES: usize = 4096;
+
+/// Random bytes for the longest payload from the last beginning on.
+static PATTERN: [u8; STRETCHES + (1 << 16)] = {
+    let mut table = [0; STRETCHES + (1 << 16)];
+    let mut at = 0;
+    while at < table.len() {
+        table[at] = (mix(at as u64) >> 56) as u8;
+        at += 1;
     }
-    rest.copy_from_slice(&words.step()[..rest.len()]);
+    table
+};
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+const fn mix(word: u64) -> u64 {
+    let mut z = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
-fn pattern_matches(flow: u16, sequence: u64, tail: &[u8]) -> bool {
-    let mut words = Pattern::new(flow, sequence);
-    let (whole, rest) = tail.as_chunks::<8>();
-    // No early exit: the common case compares everything, and a branch per word costs more than it saves.
-    let differing = whole
-        .iter()
-        .fold(0, |seen, bytes| seen | (u64::from_le_bytes(*bytes) ^ u64::from_le_bytes(words.step())));
-    differing == 0 && words.step().starts_with(rest)
+/// CRC-16/CCITT-FALSE, over the payload's length, then send time, flow and sequence: finds every
+/// error of up to three bits and every burst of up to 16.
+fn crc(start: u16, bytes: &[u8]) -> u16 {
+    bytes.iter().fold(start, |crc, byte| (crc << 8) ^ CRC_TABLE[usize::from((crc >> 8) as u8 ^ byte)])
 }
 
-/// The pattern's words: an odd step from a start that differs in about half its bits between neighbours.
-struct Pattern(u64);
-
-impl Pattern {
-    fn new(flow: u16, sequence: u64) -> Self {
-        // The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
-        let mut z = (u64::from(flow) << 48 | sequence & BITS_48).wrapping_add(Self::STEP);
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Self(z ^ z >> 31)
-    }
-
-    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-
-    fn step(&mut self) -> [u8; 8] {
-        let word = self.0;
-        self.0 = word.wrapping_add(Self::STEP);
-        word.to_le_bytes()
-    }
-}
-
-/// CRC-16/CCITT-FALSE over the header's fields and the payload's length: finds every error of up to three
-/// bits and every burst of up to 16.
-fn check(body: &[u8; HEADER_BYTES - 4], length: usize) -> u16 {
-    let step = |crc: u16, byte: u8| crc << 8 ^ CRC_TABLE[usize::from((crc >> 8) as u8 ^ byte)];
-    let crc = body.iter().fold(0xffff, |crc, byte| step(crc, *byte));
-    length.to_be_bytes()[size_of::<usize>() - 2..].iter().fold(crc, |crc, byte| step(crc, *byte))
-}
+const CRC_START: u16 = 0xffff;
 
 const CRC_TABLE: [u16; 256] = {
     let mut table = [0; 256];
@@ -183,7 +206,7 @@ mod tests {
         let crc = u16::from_be_bytes([bytes[2], bytes[3]]);
         assert_eq!(&bytes[..2], b"MC");
         assert_eq!(&bytes[4..18], &[0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 3]);
-        assert_eq!(crc, bitwise_crc(&[0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 3, 0, 22]));
+        assert_eq!(crc, bitwise_crc(&[0, 22, 0, 0, 0, 0, 0, 3, 0, 1, 0, 0, 0, 0, 0, 2]));
         assert_eq!(bitwise_crc(b"123456789"), 0x29b1, "the catalogue's check value");
     }
 

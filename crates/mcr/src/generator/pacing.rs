@@ -52,14 +52,17 @@ pub enum Step {
 pub struct Schedule {
     rate: Rate,
     start_ns: u64,
+    burst_max: u64,
     limit: u64,
     offered: u64,
 }
 
 impl Schedule {
-    /// A schedule whose first packet is due at `start_ns` and which ends after `limit` packets.
-    pub fn new(rate: Rate, start_ns: u64, limit: Option<u64>) -> Self {
-        Self { rate, start_ns, limit: limit.unwrap_or(u64::MAX), offered: 0 }
+    /// A schedule whose first packet is due at `start_ns` and which ends after `limit` packets; bursts have up to
+    /// `burst_max` packets and never more than [`BURST_MAX`].
+    pub fn new(rate: Rate, start_ns: u64, burst_max: u64, limit: Option<u64>) -> Self {
+        let burst_max = burst_max.clamp(1, BURST_MAX);
+        Self { rate, start_ns, burst_max, limit: limit.unwrap_or(u64::MAX), offered: 0 }
     }
 
     /// What to do at `now_ns`. Packets in the answer count as offered.
@@ -77,7 +80,7 @@ impl Schedule {
                 burst_size(rate)
             }
         };
-        let packets = burst.min(self.limit - self.offered);
+        let packets = burst.min(self.burst_max).min(self.limit - self.offered);
         self.offered += packets;
         Step::Send(packets)
     }
@@ -111,7 +114,7 @@ mod tests {
 
     /// Runs a schedule on a clock that is always on time; returns (time, packets) of each send.
     fn run(pps: u64, limit: u64) -> Vec<(u64, u64)> {
-        let mut schedule = Schedule::new(Rate::PerSecond(rate(pps)), 1000, Some(limit));
+        let mut schedule = Schedule::new(Rate::PerSecond(rate(pps)), 1000, BURST_MAX, Some(limit));
         let (mut now, mut sends) = (1000, Vec::new());
         loop {
             match schedule.poll(now) {
@@ -137,14 +140,20 @@ mod tests {
 
     #[test]
     fn max_never_waits() {
-        let mut schedule = Schedule::new(Rate::Max, 5, Some(100));
+        let mut schedule = Schedule::new(Rate::Max, 5, 1000, Some(100));
         let steps = [schedule.poll(0), schedule.poll(0), schedule.poll(0)];
         assert_eq!(steps, [Step::Send(64), Step::Send(36), Step::Done]);
     }
 
     #[test]
+    fn a_smaller_burst_keeps_the_rate() {
+        let mut schedule = Schedule::new(Rate::PerSecond(rate(1_000_000)), 0, 40, None);
+        assert_eq!((schedule.poll(0), schedule.poll(0)), (Step::Send(40), Step::WaitUntil(40_000)));
+    }
+
+    #[test]
     fn a_late_sender_catches_up_singly() {
-        let mut schedule = Schedule::new(Rate::PerSecond(rate(1000)), 0, None);
+        let mut schedule = Schedule::new(Rate::PerSecond(rate(1000)), 0, BURST_MAX, None);
         let steps: Vec<_> = (0..4).map(|_| schedule.poll(2_000_000)).collect();
         assert_eq!(steps, [Step::Send(1), Step::Send(1), Step::Send(1), Step::WaitUntil(3_000_000)]);
     }

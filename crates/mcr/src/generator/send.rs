@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::clock;
-use super::header::{self, Header};
+use super::header::{self, Stamp};
 use super::pacing::{BURST_MAX, Rate, Schedule, Step, packets_within};
 use super::stop::Stop;
 use super::target::Target;
@@ -98,7 +98,7 @@ impl Sender {
         let _ = clock::sharpen_timers();
         let start = clock::monotonic_ns();
         let (count, end) = self.bounds(limit, start);
-        let mut schedule = Schedule::new(self.rate, start, count);
+        let mut schedule = Schedule::new(self.rate, start, self.transmitter.burst_max(), count);
         let mut report_at = start + SECOND_NS;
         while !stop.requested() {
             let now = clock::monotonic_ns();
@@ -182,17 +182,19 @@ impl Sender {
         let count = self.sequences.len();
         self.flows.clear();
         self.numbers.clear();
-        let place = |n: usize| ((self.turn + n) % count, n / count);
-        let mut push = |(flow, round): (usize, usize)| {
-            self.flows.push(flow as u16);
-            self.numbers.push(self.sequences[flow] + round as u64);
-        };
         if self.transmitter.prefers_runs() {
-            for first in 0..count.min(packets) {
-                (first..packets).step_by(count).map(place).for_each(&mut push);
+            for place in 0..count.min(packets) {
+                let flow = (self.turn + place) % count;
+                let run = (packets - place).div_ceil(count);
+                self.flows.extend(std::iter::repeat_n(flow as u16, run));
+                self.numbers.extend((self.sequences[flow]..).take(run));
             }
         } else {
-            (0..packets).map(place).for_each(push);
+            let turns = (self.turn..count).chain((0..count).cycle()).take(packets);
+            for (place, flow) in turns.enumerate() {
+                self.flows.push(flow as u16);
+                self.numbers.push(self.sequences[flow] + (place / count) as u64);
+            }
         }
         self.turn = (self.turn + packets) % count;
     }
@@ -206,10 +208,10 @@ impl Sender {
 
     /// Writes the headers last, so that the send time is that of the send.
     fn stamp(&mut self) {
-        let sent_ns = clock::monotonic_ns();
+        let stamp = Stamp::new(clock::monotonic_ns(), self.size);
         let packets = self.flows.iter().zip(&self.numbers).zip(self.payloads.chunks_exact_mut(self.size));
         for ((flow, sequence), payload) in packets {
-            Header { flow: *flow, sequence: *sequence, sent_ns }.emit(payload);
+            stamp.emit(*flow, *sequence, payload);
         }
     }
 }

@@ -14,6 +14,7 @@ use mcast::Dscp;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::frame::FrameSocket;
+use super::pacing::BURST_MAX;
 use super::target::{Interface, Target, TargetError};
 
 /// Up to this many flows a burst holds at least four packets of each, so that cutting is worth a call per flow.
@@ -118,6 +119,15 @@ impl Transmitter {
             Path::Datagrams => "datagrams",
             Path::Segmented => "segmented",
             Path::Frames(_) => "frames",
+        }
+    }
+
+    /// Most packets a burst should have: all of them in one call where that is possible.
+    pub fn burst_max(&self) -> u64 {
+        let whole = (SEGMENTED_BYTES_MAX / self.size).max(1) as u64;
+        match self.path {
+            Path::Segmented if self.to.is_empty() => whole.min(BURST_MAX),
+            Path::Segmented | Path::Datagrams | Path::Frames(_) => BURST_MAX,
         }
     }
 
