@@ -83,3 +83,29 @@ fn partial_checksums_leave_whole() {
     }
     bed.finish().assert_all_relayed(20, 1);
 }
+
+/// On a device that segments, a burst leaves as one frame; `batch` says how long it may be.
+#[test]
+fn bursts_are_no_longer_than_the_output_allows() {
+    skip_unless_available!();
+    const SIZE: usize = 1000;
+    let outputs = ["239.2.2.2%r-out1:6000", "239.2.2.3%r-out1:6000,batch=3", "239.2.2.4%r-out1:6000,batch=1"];
+    let mut bed = Bed::new("rlg", 1, &rule("bursts", "239.1.1.1%r-in:5000", &outputs));
+    bed.segments_of(SIZE);
+    bed.fan.egress[0].link.offload("tx", true).unwrap();
+    bed.fan.egress[0].link.offload("tx-udp-segmentation", true).unwrap();
+    let sender = Sender::open(&bed.fan.sender.link, "10.10.1.100:4000".parse().unwrap()).unwrap();
+    let sent = payloads(30, SIZE).concat();
+    sender.send_segments("239.1.1.1:5000".parse().unwrap(), &sent, u16::try_from(SIZE).unwrap()).unwrap();
+    let seen = bed.probes[0].expect(1 + 10 + 30, SOON);
+    for (group, longest) in [("239.2.2.2", 30), ("239.2.2.3", 3), ("239.2.2.4", 1)] {
+        let frames: Vec<_> = seen.iter().filter(|seen| seen.dst.to_string() == group).collect();
+        assert!(frames.iter().all(|frame| frame.payload.len() == longest * SIZE), "{frames:#?}");
+        assert!(
+            frames.iter().flat_map(|frame| &frame.payload).eq(&sent),
+            "{group}: other bytes than those sent"
+        );
+    }
+    bed.probes[0].expect_silence(QUIET);
+    bed.finish().assert_all_relayed(30, 3);
+}
