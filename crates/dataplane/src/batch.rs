@@ -18,7 +18,7 @@ pub struct Batch {
     /// Payload bytes of each datagram but the last.
     segment: usize,
     bytes: usize,
-    /// A shorter datagram came, so it is the last.
+    /// Nothing may follow, as after a datagram shorter than those before it.
     closed: bool,
     spans: Vec<Span>,
     numbers: Vec<u16>,
@@ -45,6 +45,11 @@ impl Batch {
         self.closed = payload.len() < self.segment;
         self.spans.push(payload);
         self.numbers.push(number);
+    }
+
+    /// Admits no more until it is cleared.
+    pub fn close(&mut self) {
+        self.closed = true;
     }
 
     /// Headers of all of them; absent while empty.
@@ -101,6 +106,16 @@ mod tests {
             batch.append(envelope(64), Span::of_length(*length), number as u16);
         }
         lengths.len()
+    }
+
+    #[test]
+    fn a_closed_batch_admits_nothing_until_it_is_cleared() {
+        let mut batch = Batch::default();
+        batch.append(envelope(1), Span::of_length(100), 0);
+        batch.close();
+        assert!(!batch.admits(&envelope(1), 50, SEGMENTS_MAX));
+        batch.clear();
+        assert!(batch.admits(&envelope(1), 50, SEGMENTS_MAX));
     }
 
     #[test]

@@ -81,7 +81,12 @@ impl Leg {
         if !self.batch.get_or_insert_default().admits(&envelope, payload.len(), most) {
             self.flush(round, egress);
         }
-        self.batch.get_or_insert_default().append(envelope, payload, number);
+        let batch = self.batch.get_or_insert_default();
+        batch.append(envelope, payload, number);
+        if most == 1 {
+            // A shorter one behind it would make it a segment, which may not exceed the MTU.
+            batch.close();
+        }
     }
 
     /// Sends what waits and counts the outcome.
