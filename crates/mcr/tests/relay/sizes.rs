@@ -92,6 +92,12 @@ pub(crate) fn read(socket: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
     (0..count).map(&mut one).collect()
 }
 
+/// No leg was driven to give up segmented sends, `gso=off`.
+fn assert_no_refusals(bed: &Bed, rule: &str) {
+    let rule = bed.rule(rule);
+    assert!(rule["legs"].as_array().unwrap().iter().all(|leg| leg["reason"] == ""), "{rule:#}");
+}
+
 fn whole(seen: &[Seen]) -> usize {
     seen.iter().filter(|seen| seen.fragment.is_none()).count()
 }
@@ -118,6 +124,7 @@ fn what_exceeds_an_outputs_mtu_arrives_whole_in_fragments() {
     let seen = bed.probes[0].expect(2 * (4 + 2 * 3) + 2 * (2 + 2 * 5), SOON);
     assert_eq!(whole(&seen), 2 * 4 + 2 * 2, "{seen:#?}");
     bed.probes[0].expect_silence(QUIET);
+    assert_no_refusals(&bed, "narrow");
     bed.finish().assert_all_relayed(sizes.len() as u64, 4);
 }
 
@@ -156,6 +163,7 @@ fn jumbo_frames_are_cut_for_a_narrower_output() {
     for socket in &sockets {
         assert!(read(socket, sent.len()) == sent, "{socket:?}: other payloads than those sent");
     }
+    assert_no_refusals(&bed, "jumbo");
     bed.finish().assert_all_relayed(sizes.len() as u64, 2);
 }
 
