@@ -94,7 +94,13 @@ impl Leg {
         let Some(mut batch) = self.batch.take() else { return };
         let all = 0..batch.spans().len();
         match self.send(&batch, all.clone(), egress) {
-            Ok(()) => self.took(&batch, all, round, egress),
+            Ok(()) => {
+                if all.len() > 1 {
+                    // It may be set still from a table before this one.
+                    egress.counters.set_leg(self.entry.slot, LegCounter::GsoOff, 0);
+                }
+                self.took(&batch, all, round, egress);
+            }
             Err(error) if all.len() > 1 && refuses_segments(&error) => {
                 self.send_apart(&batch, round, egress);
             }
