@@ -1,10 +1,11 @@
 //! Senders on virtual links leave checksums and segmentation to a device that never comes: the relay sees
 //! super-frames and partial checksums, receivers must see neither.
 
-use testbed::{Sender, skip_unless_available};
+use testbed::{Sender, eventually, skip_unless_available};
 
 use crate::bed::{Bed, QUIET, SOON, rule};
 use crate::expected::{Expected, payloads};
+use crate::sizes::read;
 
 /// Super-frames of a sender with `UDP_SEGMENT`, each datagram of `size` bytes but the last of `last`.
 fn super_frames(from: &str, to: &str, rules: &str, outputs: &[&str], size: usize, last: usize) {
@@ -108,4 +109,35 @@ fn bursts_are_no_longer_than_the_output_allows() {
     }
     bed.probes[0].expect_silence(QUIET);
     bed.finish().assert_all_relayed(30, 3);
+}
+
+/// A burst that meets an MTU the relay does not know yet is refused whole and sent again one by one; once the
+/// relay knows, bursts leave as bursts again and the leg says so.
+#[test]
+fn a_leg_takes_up_bursts_again() {
+    skip_unless_available!();
+    const SIZE: usize = 1400;
+    let mut bed = Bed::new("rlg", 1, &rule("shrinks", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"]));
+    bed.segments_of(SIZE);
+    let socket = bed.listen(0, "239.2.2.2:6000");
+    let sender = Sender::open(&bed.fan.sender.link, "10.10.1.100:4000".parse().unwrap()).unwrap();
+    let sent = payloads(20, SIZE);
+    let burst = |sender: &Sender| {
+        let segment = u16::try_from(SIZE).unwrap();
+        sender.send_segments("239.1.1.1:5000".parse().unwrap(), &sent.concat(), segment).unwrap();
+    };
+    for mtu in [1300, 1500, 1300, 1500] {
+        // The relay looks at changes once per 20 ms: at the first of two at once, at the second later.
+        bed.fan.egress[0].link.set_mtu(1498).unwrap();
+        bed.fan.egress[0].link.set_mtu(mtu).unwrap();
+        burst(&sender);
+        assert!(read(&socket, sent.len()) == sent, "MTU {mtu}: other payloads than those sent");
+    }
+    eventually(SOON, "the leg sends bursts again", || {
+        burst(&sender);
+        assert!(read(&socket, sent.len()) == sent, "other payloads than those sent");
+        bed.leg("shrinks", 0)["reason"] == ""
+    });
+    let account = bed.finish();
+    account.assert_all_relayed(account.total("matched"), 1);
 }
