@@ -32,7 +32,7 @@ test: deps
 	@scripts/test
 
 bench: deps build
-	$(CARGO) bench --locked -p mcr
+	$(CARGO) bench --locked -p mcr --bench floors
 
 check: lint deny
 
