@@ -18,6 +18,10 @@ use crate::table::Table;
 /// slots are held meanwhile.
 const ROUND_DATAGRAMS: usize = 1024;
 
+/// Datagrams queued on legs before a flush, whatever the fan-out: some 20 ms of sending one by one, so that a
+/// change of rules or the order to stop never waits long for a round's end.
+const ROUND_SENDS: usize = 8192;
+
 /// A table in force.
 #[derive(Debug)]
 pub struct Forwarder {
@@ -27,6 +31,8 @@ pub struct Forwarder {
     legs: Legs,
     hosts: Hosts,
     round: Round,
+    /// Datagrams queued on legs in this round.
+    sends: usize,
 }
 
 #[derive(Debug)]
@@ -48,7 +54,7 @@ impl Forwarder {
         };
         let flows = table.flows.iter().map(flow).collect();
         let legs = Legs::new(table.flows.into_iter().flat_map(|flow| flow.legs));
-        Self { matcher, flows, legs, hosts, round: Round::with_capacity(2 * ROUND_DATAGRAMS) }
+        Self { matcher, flows, legs, hosts, round: Round::with_capacity(2 * ROUND_DATAGRAMS), sends: 0 }
     }
 
     /// Relays what the ring holds, up to a round; answers how many frames that were. Releasing them is left to the
@@ -60,14 +66,15 @@ impl Forwarder {
         sockets: &FxHashMap<u32, OwnedFd>,
     ) -> usize {
         let mut frames = 0;
-        while frames < ROUND_DATAGRAMS && self.round.count() < ROUND_DATAGRAMS {
+        self.sends = 0;
+        while frames < ROUND_DATAGRAMS && self.round.count() < ROUND_DATAGRAMS && self.sends < ROUND_SENDS {
             let Some(arrival) = ring.receive() else { break };
             frames += 1;
             match arrival {
                 Arrival::Frame(frame) => {
                     let egress = Egress { ring, counters, sockets, hosts: &self.hosts };
                     let route = Route { matcher: &self.matcher, flows: &self.flows };
-                    route.frame(&frame, &mut self.legs, &mut self.round, egress);
+                    self.sends += route.frame(&frame, &mut self.legs, &mut self.round, egress);
                 }
                 Arrival::Truncated => {
                     counters.add_worker(WorkerCounter::Received, 1);
@@ -82,6 +89,11 @@ impl Forwarder {
         }
         frames
     }
+
+    /// Whether the last round ended for the number of its sends, not for want of frames.
+    pub fn is_laden(&self) -> bool {
+        self.sends >= ROUND_SENDS
+    }
 }
 
 /// The part of a forwarder that frames do not change.
@@ -91,7 +103,8 @@ struct Route<'a> {
 }
 
 impl Route<'_> {
-    fn frame(&self, frame: &Frame, legs: &mut Legs, round: &mut Round, egress: Egress<'_>) {
+    /// Answers how many datagrams it queued on legs.
+    fn frame(&self, frame: &Frame, legs: &mut Legs, round: &mut Round, egress: Egress<'_>) -> usize {
         let packet = egress.ring.bytes(frame.packet);
         let mut count = 1;
         let reason = match frame.target {
@@ -103,9 +116,9 @@ impl Route<'_> {
                     count = segments(frame, &datagram) as u64;
                     match self.matcher.find(frame.ifindex, &datagram) {
                         Verdict::Flow(flow) => {
-                            egress.counters.add_worker(WorkerCounter::Received, count);
-                            self.relay(&self.flows[flow as usize], frame, &datagram, legs, round, egress);
-                            return;
+                            let flow = &self.flows[flow as usize];
+                            self.relay(flow, frame, &datagram, legs, round, egress);
+                            return flow.legs.len() * count as usize;
                         }
                         Verdict::WrongSource => DropReason::WrongSource,
                         Verdict::NoRule => DropReason::NoRule,
@@ -116,6 +129,7 @@ impl Route<'_> {
         };
         egress.counters.add_worker(WorkerCounter::Received, count);
         egress.counters.add_dropped(reason, count);
+        0
     }
 
     /// Queues each datagram of a frame on each leg of its flow.

@@ -88,6 +88,8 @@ impl Round {
                 Fate::Tried => counters.add_dropped(DropReason::Egress, 1),
             }
         }
+        // Next to each other: a worker that dies in mid-round has counted neither, and its successor counts both.
+        counters.add_worker(WorkerCounter::Received, self.count() as u64);
         counters.add_worker(WorkerCounter::Matched, self.count() as u64);
         counters.add_worker(WorkerCounter::Relayed, relayed);
         self.0.clear();
@@ -121,6 +123,7 @@ mod tests {
         for reason in [DropReason::Egress, DropReason::Ttl, DropReason::NoLeg] {
             assert_eq!(counters.dropped(reason), 1, "{reason:?}");
         }
+        assert_eq!(counters.worker(WorkerCounter::Received), 4);
         assert_eq!(counters.worker(WorkerCounter::Matched), 4);
         assert_eq!(counters.worker(WorkerCounter::Relayed), 1);
         assert_eq!(round.count(), 0);

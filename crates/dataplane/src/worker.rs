@@ -121,8 +121,10 @@ impl Worker {
                 continue;
             };
             let mut frames = 0;
+            let mut laden = false;
             for (ring, marks) in self.rings.iter_mut().zip(MARKS) {
                 frames += forwarder.round(ring, &self.counters, &self.sockets);
+                laden |= forwarder.is_laden();
                 let position = ring.position().into();
                 self.counters.set_worker(marks.relayed, position);
                 ring.release();
@@ -136,7 +138,7 @@ impl Worker {
                 if self.wait(if self.busy_poll { Some(Timespec::default()) } else { None })? {
                     return Ok(());
                 }
-            } else if rounds % ROUNDS_PER_CONTROL == 0 && self.wait(Some(Timespec::default()))? {
+            } else if (laden || rounds % ROUNDS_PER_CONTROL == 0) && self.wait(Some(Timespec::default()))? {
                 return Ok(());
             }
         }
