@@ -13,8 +13,6 @@ pub struct WorkerOptions {
     pub ring_mib: Option<NonZeroU16>,
     /// Whether workers poll without sleeping; absent: they sleep.
     pub busy_poll: Option<bool>,
-    /// How long, in microseconds, a worker may wait for a batch to fill; absent: 0, it never waits.
-    pub max_wait_us: Option<u16>,
 }
 
 impl WorkerOptions {
@@ -23,9 +21,6 @@ impl WorkerOptions {
 
     /// Largest ring in MiB.
     pub const RING_MIB_MAX: u16 = 1024;
-
-    /// Longest wait for a batch, in microseconds.
-    pub const MAX_WAIT_US_MAX: u16 = 1000;
 
     /// Whether nothing is set.
     pub fn is_default(&self) -> bool {

@@ -43,7 +43,6 @@ engine = "userspace"
 cores = "0,2-3"
 ring_mib = 64
 busy_poll = false
-max_wait_us = 50
 "#;
     let file = RuleFile::parse(text).unwrap();
     let names: Vec<_> = file.rules.iter().map(|rule| rule.name.as_str()).collect();
@@ -52,7 +51,7 @@ max_wait_us = 50
     assert_eq!((feed.outputs[0].to_string().as_str(), feed.engine), ("239.3.3.3%eth1", Engine::Userspace));
     assert_eq!(file.worker.cores.as_ref().unwrap().as_slice(), [0, 2, 3]);
     assert_eq!(file.worker.ring_mib.unwrap().get(), 64);
-    assert_eq!((file.worker.busy_poll, file.worker.max_wait_us), (Some(false), Some(50)));
+    assert_eq!(file.worker.busy_poll, Some(false));
     assert_eq!(RuleFile::parse(&file.to_toml()).unwrap(), file);
 }
 
@@ -93,7 +92,7 @@ outputs = [5]
 cores = "0,9999"
 ring_mib = 0
 busy_poll = 1
-max_wait_us = 1001
+max_wait_us = 50
 threads = 1
 "#;
     assert_mistakes(
@@ -117,8 +116,8 @@ threads = 1
             "19:9 \"9999\" is not a core",
             "20:12 ring_mib is out of range: write a whole number of MiB from 1 to 1024",
             "21:13 busy_poll is a switch: write true or false",
-            "22:15 max_wait_us is out of range: write a whole number of microseconds from 0 to 1000",
-            "23:1 unknown key \"threads\": [worker] has cores, ring_mib, busy_poll and max_wait_us",
+            "22:1 max_wait_us is not in this version: remove it",
+            "23:1 unknown key \"threads\": [worker] has cores, ring_mib and busy_poll",
         ],
     );
     assert_mistakes("worker = 1\n[rule]\n", &["1:1 worker is a table", "2:2 a rule stands under [[rule]]"]);
@@ -247,14 +246,11 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
 fn worker() -> impl Strategy<Value = WorkerOptions> {
     use prop::option::of;
     let cores = of("[0-9](,1[0-9](-2[0-9])?)?");
-    (cores, of(1u16..=1024), of(any::<bool>()), of(0u16..=1000)).prop_map(
-        |(cores, ring_mib, busy_poll, max_wait_us)| WorkerOptions {
-            cores: cores.map(|cores| cores.parse().unwrap()),
-            ring_mib: ring_mib.and_then(|mib| mib.try_into().ok()),
-            busy_poll,
-            max_wait_us,
-        },
-    )
+    (cores, of(1u16..=1024), of(any::<bool>())).prop_map(|(cores, ring_mib, busy_poll)| WorkerOptions {
+        cores: cores.map(|cores| cores.parse().unwrap()),
+        ring_mib: ring_mib.and_then(|mib| mib.try_into().ok()),
+        busy_poll,
+    })
 }
 
 proptest! {
