@@ -12,6 +12,7 @@ use dataplane::ipc::{self, FromWorker};
 use mcast::CoreList;
 use mcr::supervisor::daemon::{self, DEFAULT_CONFIG, Options};
 use mcr::supervisor::logging::{self, LogFormat};
+use mcr::supervisor::places;
 use mcr::supervisor::workers::WORKER_NAME;
 use nix::sys::signal::{SigSet, Signal};
 
@@ -94,8 +95,13 @@ fn block_signals() -> nix::Result<()> {
 }
 
 fn check(arguments: &Arguments) -> ExitCode {
-    match daemon::read_config(arguments.config.as_deref()) {
-        Ok((_, file)) => {
+    let read = daemon::read_config(arguments.config.as_deref()).and_then(|(_, file)| {
+        places::cores(arguments.cores.as_ref().or(file.worker.cores.as_ref()))
+            .map_err(|error| daemon::DaemonError::Configuration(error.to_string()))?;
+        Ok(file)
+    });
+    match read {
+        Ok(file) => {
             let path = arguments.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG));
             match (path.exists(), file.rules.len()) {
                 (false, _) => println!("{}: absent, so there are no rules", path.display()),

@@ -58,7 +58,7 @@ struct Send {
     #[arg(long, value_name = "N")]
     count: Option<NonZeroU64>,
     /// Source address; one this host does not own takes CAP_NET_ADMIN. SOURCE@ADDRESS says the same.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(value_parser = host_address, long, value_name = "ADDR")]
     source: Option<std::net::IpAddr>,
     /// TTL or hop limit.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..))]
@@ -83,6 +83,15 @@ struct Recv {
     /// End with this many different packets over all flows; what lacks of them is lost.
     #[arg(long, value_name = "N")]
     count: Option<NonZeroU64>,
+}
+
+/// An address a datagram can come from (RFC 1112, section 4: never a group).
+fn host_address(text: &str) -> Result<std::net::IpAddr, String> {
+    match text.parse::<std::net::IpAddr>() {
+        Ok(address) if address.is_multicast() => Err(format!("{address} is a group: name a host's address")),
+        Ok(address) if address.is_unspecified() => Err(format!("{address} is no host: leave the option out")),
+        parsed => parsed.map_err(|error| error.to_string()),
+    }
 }
 
 fn main() -> ExitCode {

@@ -99,10 +99,11 @@ impl Surroundings<'_> {
             compiled.views.push(view);
         }
         let ports: BTreeSet<u16> = self.sockets.ports().map(NonZeroU16::get).collect();
-        let own = self.local.iter().flat_map(|ip| ports.iter().map(|port| SocketAddr::new(*ip, *port)));
-        compiled.table.own = own.collect();
+        let local = self.local.iter().flat_map(|ip| ports.iter().map(|port| SocketAddr::new(*ip, *port)));
+        compiled.table.own.extend(local);
         // In an order of its own, or equal tables would differ.
         compiled.table.own.sort_unstable();
+        compiled.table.own.dedup();
         compiled
     }
 
@@ -122,9 +123,9 @@ impl Surroundings<'_> {
                 return view;
             }
         };
+        // It stays joined: upstream would prune the group for a flap of an output, and take time to graft it.
         if legs.is_empty() {
             view.pending = view.legs_pending.iter().flatten().next().cloned();
-            return view;
         }
         let Flow { source, address, port, .. } = rule.input;
         if address.is_multicast() {
@@ -139,10 +140,25 @@ impl Surroundings<'_> {
             }
             compiled.ports.insert(LocalPort { address, ifindex, port });
         }
+        compiled.table.own.extend(self.foreign_sources(rule));
         compiled.ifindexes.insert(ifindex);
         let key = FlowKey { ifindex, address, source, port: port.map(NonZeroU16::get) };
         compiled.table.flows.push(FlowEntry { key, slot: view.slots.rule, legs });
         view
+    }
+
+    /// Addresses of others that a rule sends from, with the ports: its frames are known by them as by the host's
+    /// own. A rule that takes in just that source speaks in its name, and must go on hearing it.
+    fn foreign_sources(&self, rule: &Rule) -> Vec<SocketAddr> {
+        let foreign = |leg: &Leg| match (leg.source, leg.sport) {
+            (LegSource::Address(address), _) if rule.input.source == Some(address) => None,
+            (LegSource::Address(address), SourcePort::Port(port)) => {
+                Some(SocketAddr::new(address, port.get()))
+            }
+            (LegSource::Address(address), _) => Some(SocketAddr::new(address, self.sockets.port().get())),
+            (LegSource::Interface | LegSource::Keep, _) => None,
+        };
+        rule.outputs.iter().filter_map(foreign).collect()
     }
 
     fn leg(&mut self, leg: &Leg, slot: u32) -> Result<LegEntry, String> {

@@ -1,6 +1,7 @@
 //! The running set and all that follows from it, changed as one: rules, table, sockets, joins, counters.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +51,7 @@ pub struct Running {
     sockets: EgressSockets,
     slots: Slots,
     memberships: Memberships,
-    ports: HashMap<LocalPort, PortHold>,
+    ports: HashMap<LocalPort, OwnedFd>,
     orders: watch::Sender<Orders>,
     tasks: JoinSet<()>,
 }
@@ -213,7 +214,7 @@ impl Running {
         if !self.join_errors.is_empty() {
             self.sync_joins();
         }
-        if !self.port_errors.is_empty() {
+        if self.ports.len() < self.compiled.ports.len() {
             self.sync_ports();
         }
         self.log_troubles();
@@ -350,7 +351,9 @@ impl Running {
                 continue;
             }
             match sources::unicast_input_socket(port.address, port.ifindex, port.port) {
-                Ok(hold) => drop(self.ports.insert(*port, hold)),
+                Ok(PortHold::Held(socket)) => drop(self.ports.insert(*port, socket)),
+                // Its owner may end at any time: asked again each second.
+                Ok(PortHold::AlreadyHeld) => {}
                 Err(error) => drop(self.port_errors.insert(*port, error.to_string())),
             }
         }

@@ -27,7 +27,7 @@ const RESTART_PAUSE_MAX: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(10);
 
 /// A worker that does not answer for so long is ended and started again.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// One generation of the forwarding table, ready to be handed to workers.
 #[derive(Debug)]
