@@ -223,7 +223,11 @@ fn a_worker_killed_under_load_loses_nothing_and_repeats_one_round_at_most() {
     // What was sent and not yet marked as relayed when it died is sent again: at most a round, of 1,024.
     assert_eq!(lost, 0, "of {sent}, {repeated} repeated");
     assert!(repeated <= 5 * 1024, "{repeated} repeated of {sent}");
-    assert_eq!(place.relay.stats()["totals"]["buf_exhaust"], 0);
+    let totals = &place.relay.stats()["totals"];
+    assert_eq!(totals["buf_exhaust"], 0);
+    let of = |name: &str| totals[name].as_u64().unwrap_or_default();
+    assert_eq!(of("recv"), of("matched") + of("parse_err") + of("no_match"), "{totals}");
+    assert_eq!(of("submitted"), of("sent") + of("errors"), "{totals}");
 }
 
 #[test]
