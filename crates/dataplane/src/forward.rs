@@ -18,8 +18,8 @@ use crate::table::Table;
 /// slots are held meanwhile.
 const ROUND_DATAGRAMS: usize = 1024;
 
-/// Datagrams queued on legs before a flush, whatever the fan-out: some 20 ms of sending one by one, so that a
-/// change of rules or the order to stop never waits long for a round's end.
+/// Datagrams queued on legs after which no further frame is taken: with a large fan-out a round of full length
+/// takes seconds, and a change of rules or the order to stop would wait for its end.
 const ROUND_SENDS: usize = 8192;
 
 /// A table in force.
