@@ -60,6 +60,17 @@ pub enum FromWorker {
     Failed(String),
     /// Its rings are empty; it ends.
     Stopped,
+    /// A line for the log.
+    Log(Severity, String),
+}
+
+/// How much a line of the log matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Severity {
+    /// What happens once in a process' life.
+    Info,
+    /// What happens with each change.
+    Debug,
 }
 
 /// A connected pair: the supervisor's end, which does not block, and the worker's, which does.
@@ -72,15 +83,32 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Sends a message.
 ///
 /// # Errors
-/// Those of sendmsg(2); `WouldBlock` where the other side is slow to read.
+/// Those of sendmsg(2); `WouldBlock` where the socket does not block and the other side is slow to read.
 pub fn send(socket: impl AsFd, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(SendFlags::NOSIGNAL, socket, message, descriptors)
+}
+
+/// Sends a message if there is room for it at once, on any socket.
+///
+/// # Errors
+/// Those of sendmsg(2); `WouldBlock` where there is no room.
+pub fn offer(socket: impl AsFd, message: &impl Serialize) -> io::Result<()> {
+    send_with(SendFlags::NOSIGNAL | SendFlags::DONTWAIT, socket, message, &[])
+}
+
+fn send_with(
+    flags: SendFlags,
+    socket: impl AsFd,
+    message: &impl Serialize,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "more descriptors than one message holds"));
     }
-    sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, flags)?;
     Ok(())
 }
 

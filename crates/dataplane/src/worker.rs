@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::confine;
 use crate::counters::{Counters, WorkerCounter};
 use crate::forward::Forwarder;
-use crate::ipc::{self, FromWorker, Start, ToWorker};
+use crate::ipc::{self, FromWorker, Severity, Start, ToWorker};
 use crate::sys::ring::Ring;
 use crate::table::Table;
 
@@ -53,6 +53,7 @@ pub fn run(control: OwnedFd) -> Result<(), WorkerError> {
     let Some((ToWorker::Start(start), descriptors)) = first else { return Err(WorkerError::NoStart) };
     let mut worker = Worker::begin(&start, descriptors, control)?;
     ipc::send(&worker.control, &FromWorker::Ready, &[]).map_err(WorkerError::Control)?;
+    worker.introduce(&start);
     worker.relay()
 }
 
@@ -106,6 +107,28 @@ impl Worker {
         })
     }
 
+    fn introduce(&self, start: &Start) {
+        let user =
+            start.user.map_or_else(|| "as started".to_owned(), |(uid, gid)| format!("uid {uid}, gid {gid}"));
+        let resumed = match self.counters.worker(WorkerCounter::Received) {
+            0 => String::new(),
+            received => format!(", resumes after {received} frames"),
+        };
+        let [ring4, ring6] = start.ring_bytes.map(|bytes| bytes >> 10);
+        self.say(
+            Severity::Info,
+            format!(
+                "confined ({user}, no capabilities) to core {}, rings of {ring4} and {ring6} KiB{resumed}",
+                start.core
+            ),
+        );
+    }
+
+    /// A line for the log. It is left out where the supervisor is slow to read: relaying comes first.
+    fn say(&self, severity: Severity, line: String) {
+        let _ = ipc::offer(&self.control, &FromWorker::Log(severity, line));
+    }
+
     fn relay(&mut self) -> Result<(), WorkerError> {
         let mut rounds = 0;
         loop {
@@ -145,6 +168,7 @@ impl Worker {
     }
 
     fn stopped(&self) -> Result<(), WorkerError> {
+        self.say(Severity::Debug, "rings are empty, ends as told".to_owned());
         ipc::send(&self.control, &FromWorker::Stopped, &[]).map_err(WorkerError::Control)
     }
 
@@ -180,6 +204,15 @@ impl Worker {
                 let used: FxHashSet<u32> = table.legs().map(|leg| leg.socket).collect();
                 self.sockets.retain(|number, _| used.contains(number));
                 let generation = table.generation;
+                self.say(
+                    Severity::Debug,
+                    format!(
+                        "follows generation {generation}: {} flows, {} outputs, {} sockets",
+                        table.flows.len(),
+                        table.legs().count(),
+                        self.sockets.len()
+                    ),
+                );
                 self.forwarder = Some(Forwarder::new(table));
                 ipc::send(&self.control, &FromWorker::Applied(generation), &[])
                     .map_err(WorkerError::Control)?;

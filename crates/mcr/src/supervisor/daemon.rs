@@ -17,9 +17,10 @@ use tracing::{error, info, warn};
 
 use super::capabilities;
 use super::egress::EgressSockets;
-use super::handle::{Refusal, Request};
+use super::handle::{Answer, Refusal, Request};
 use super::links::Links;
 use super::logging::Levels;
+use super::output::Output;
 use super::places;
 use super::rings::Rings;
 use super::running::{Parts, Running, TICK};
@@ -114,14 +115,19 @@ pub async fn run(options: Options, levels: Levels) -> Result<(), DaemonError> {
         running.stop().await;
         return Err(DaemonError::RunTime("no worker became ready: see the messages above".to_owned()));
     }
-    if let Err(refusal) = running.apply(&text, false).await.map(|plan| announce(&plan)) {
+    if let Err(refusal) = running.apply(&text, false).map(|plan| announce(&plan)) {
         running.stop().await;
         return Err(not_applied(options.config.as_deref(), refusal));
     }
+    running.taken_up().await;
     let (handle, mut requests) = mpsc::channel(REQUESTS_WAITING);
     let (listener, file) =
         claim.listen(policy.group).map_err(|error| DaemonError::RunTime(error.to_string()))?;
     capabilities::keep_only().map_err(|e| run_time("cannot give up capabilities")(&e))?;
+    // The first threads besides this one, so that they have no more capabilities.
+    let no_thread = |e: io::Error| run_time("cannot start a thread for output")(&e);
+    levels.write_aside().map_err(no_thread)?;
+    running.output = Some(Output::start("mcrd-stats", io::stdout()).map_err(no_thread)?);
     let (shut_down, shutting_down) = oneshot::channel::<()>();
     let server = tokio::spawn(api::serve(listener, handle, policy, async {
         let _ = shutting_down.await;
@@ -135,7 +141,11 @@ pub async fn run(options: Options, levels: Levels) -> Result<(), DaemonError> {
     daemon.finish(&mut requests, server).await;
     daemon.running.stop().await;
     daemon.running.tick();
+    if let Some(output) = daemon.running.output.take() {
+        output.flush();
+    }
     info!("stopped");
+    daemon.levels.flush();
     Ok(())
 }
 
@@ -240,16 +250,19 @@ impl Daemon {
                 biased;
                 _ = signals.terminate.recv() => return,
                 _ = signals.interrupt.recv() => return,
-                _ = signals.hangup.recv() => self.reload().await,
+                _ = signals.hangup.recv() => self.reload(),
                 _ = ticks.tick() => {
                     self.running.tick();
-                    self.running.retry().await;
+                    self.running.retry();
+                    if let left_out @ 1.. = self.levels.left_out() {
+                        warn!("{left_out} lines were left out of this log while its reader did not read");
+                    }
                     if self.links_unknown {
                         self.follow(links).await;
                     }
                 }
                 () = links.changed() => self.follow(links).await,
-                Some(request) = requests.recv() => self.answer(request).await,
+                Some(request) = requests.recv() => self.answer(request),
             }
         }
     }
@@ -266,7 +279,7 @@ impl Daemon {
             Err(_) => {}
         }
         // Routes may have changed where links have not.
-        self.running.links_changed(links.interfaces().clone()).await;
+        self.running.links_changed(links.interfaces().clone());
     }
 
     /// Answers what was asked before the server was told to end, until it has.
@@ -274,40 +287,41 @@ impl Daemon {
         loop {
             tokio::select! {
                 _ = &mut server => return,
-                Some(request) = requests.recv() => self.answer(request).await,
+                Some(request) = requests.recv() => self.answer(request),
             }
         }
     }
 
     /// SIGHUP: the file becomes the running set, or nothing changes.
-    async fn reload(&mut self) {
+    fn reload(&mut self) {
         let text = match read_config(self.config.as_deref()) {
             Ok((text, _)) => text,
             Err(refused) => return error!("reload refused, nothing is changed: {refused}"),
         };
-        match self.running.apply(&text, false).await {
+        match self.running.apply(&text, false) {
             Ok(plan) => announce(&plan),
             Err(refused) => error!("reload refused, nothing is changed: {refused}"),
         }
     }
 
     /// Carries out a request. One whose client has gone meanwhile is carried out all the same.
-    async fn answer(&mut self, request: Request) {
+    fn answer(&mut self, request: Request) {
         let running = &mut self.running;
         match request {
             Request::List(answer) => drop(answer.send(Ok(running.list()))),
             Request::Show(name, answer) => drop(answer.send(running.show(&name))),
             Request::Add { rule, replace, answer } => {
                 let name = rule.name.clone();
-                let done = match running.add(rule, replace).await {
-                    Ok(()) => running.show(&name),
-                    Err(refused) => Err(refused),
-                };
-                drop(answer.send(done));
+                let done = running.add(rule, replace).and_then(|()| running.show(&name));
+                answer_once_taken_up(running, answer, done);
             }
-            Request::Remove(name, answer) => drop(answer.send(running.remove(&name).await)),
+            Request::Remove(name, answer) => {
+                let done = running.remove(&name);
+                answer_once_taken_up(running, answer, done);
+            }
             Request::Apply { text, dry_run, answer } => {
-                drop(answer.send(running.apply(&text, dry_run).await));
+                let done = running.apply(&text, dry_run);
+                answer_once_taken_up(running, answer, done);
             }
             Request::Save(answer) => drop(answer.send(Ok(running.save()))),
             Request::Stats(answer) => drop(answer.send(Ok(running.stats()))),
@@ -322,4 +336,15 @@ impl Daemon {
         }
         Ok(LogLevel { directives: self.levels.directives().to_owned() })
     }
+}
+
+/// Who asked for a change hears of it when no worker relays as before any more; all others are served meanwhile.
+fn answer_once_taken_up<T: Send + 'static>(running: &Running, answer: Answer<T>, done: Result<T, Refusal>) {
+    let taken_up = running.taken_up();
+    tokio::spawn(async move {
+        if done.is_ok() {
+            taken_up.await;
+        }
+        drop(answer.send(done));
+    });
 }

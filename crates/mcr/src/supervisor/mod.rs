@@ -11,6 +11,7 @@ pub mod handle;
 pub mod links;
 pub mod logging;
 pub mod membership;
+pub mod output;
 pub mod places;
 pub mod report;
 pub mod rings;

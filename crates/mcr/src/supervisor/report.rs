@@ -41,11 +41,13 @@ impl Running {
         let views = &self.compiled.views;
         let rules = views.iter().map(|view| view.slots.rule);
         let legs = views.iter().flat_map(|view| view.slots.legs.iter().copied());
-        let printed = self.telemetry.tick(rules, legs);
-        if let (Err(error), false) = (&printed, self.mute) {
-            warn!("STATS cannot be printed on standard output, the relay goes on: {error}");
+        let lines = self.telemetry.tick(rules, legs);
+        let unprinted = self.output.as_ref().and_then(|output| output.print(lines).err());
+        if let Some(why) = unprinted.as_ref().filter(|_| !self.mute) {
+            warn!("STATS cannot be printed on standard output, the relay goes on: {why}");
         }
-        self.mute = printed.is_err();
+        self.mute = unprinted.is_some();
+        self.log_gso();
     }
 
     /// All counters.
@@ -94,7 +96,7 @@ impl Running {
     }
 
     fn status(&self, rule: &Rule, view: &RuleView) -> RuleStatus {
-        let (state, reason) = self.rule_state(rule, view);
+        let (state, reason) = self.shown_state(rule, view);
         RuleStatus {
             name: rule.name.to_string(),
             input: rule.input.to_string(),
@@ -105,6 +107,26 @@ impl Running {
         }
     }
 
+    /// A rule's state as it is with the workers there are.
+    fn shown_state(&self, rule: &Rule, view: &RuleView) -> (State, String) {
+        let (state, reason) = self.rule_state(rule, view);
+        let away: Vec<_> = (0..self.workers.len()).filter(|at| !self.workers[*at].borrow().ready).collect();
+        match (state, away.as_slice()) {
+            (State::Active, [worker, ..]) if away.len() == self.workers.len() => (
+                State::Failed,
+                format!(
+                    "worker {worker} is being restarted, and no other runs: its traffic waits in the ring"
+                ),
+            ),
+            (State::Active, [worker, ..]) if reason.is_empty() => (
+                state,
+                format!("worker {worker} is being restarted: its share of the traffic waits in the ring"),
+            ),
+            _ => (state, reason),
+        }
+    }
+
+    /// The state a rule has of itself, whatever becomes of workers.
     pub(super) fn rule_state(&self, rule: &Rule, view: &RuleView) -> (State, String) {
         if let Some(why) = &view.pending {
             return (State::Pending, why.clone());
@@ -147,7 +169,7 @@ impl Running {
     }
 
     fn rule_stats(&self, rule: &Rule, view: &RuleView) -> RuleStats {
-        let (state, reason) = self.rule_state(rule, view);
+        let (state, reason) = self.shown_state(rule, view);
         let (count, trend) = (self.telemetry.rule(view.slots.rule), self.telemetry.trend(view.slots.rule));
         let legs = rule.outputs.iter().enumerate().map(|(at, leg)| self.leg_stats(leg, view, at));
         RuleStats {

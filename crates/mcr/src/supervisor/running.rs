@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::OwnedFd;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use dataplane::table::Table;
 use mcast::{Rule, RuleFile, RuleName, RuleSet, WorkerOptions};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval_at};
+use tokio::time::{interval, timeout};
 use tracing::{info, warn};
 
 use super::compile::{Compiled, LocalPort, Routes, Surroundings};
@@ -18,6 +17,7 @@ use super::egress::EgressSockets;
 use super::handle::Refusal;
 use super::links::Interfaces;
 use super::membership::{Join, Memberships};
+use super::output::Output;
 use super::slots::Slots;
 use super::sources::{self, PortHold};
 use super::telemetry::Telemetry;
@@ -43,6 +43,8 @@ pub struct Running {
     pub(super) port_errors: HashMap<LocalPort, String>,
     pub(super) troubles_logged: HashMap<RuleName, String>,
     interfaces: Interfaces,
+    /// Where STATS go, once there is traffic to speak of.
+    pub(super) output: Option<Output>,
     /// Whether the last STATS could not be printed.
     pub(super) mute: bool,
     /// Whether the rules could not be brought in line with `interfaces`.
@@ -50,6 +52,8 @@ pub struct Running {
     routes: Routes,
     sockets: EgressSockets,
     slots: Slots,
+    /// Slots given up, each with the first generation that does not name it.
+    stale: Vec<(u64, u32)>,
     memberships: Memberships,
     ports: HashMap<LocalPort, OwnedFd>,
     orders: watch::Sender<Orders>,
@@ -99,11 +103,13 @@ impl Running {
             port_errors: HashMap::new(),
             troubles_logged: HashMap::new(),
             interfaces: parts.interfaces,
+            output: None,
             mute: false,
             behind_links: false,
             routes: Routes::default(),
             sockets: parts.sockets,
             slots: Slots::default(),
+            stale: Vec::new(),
             memberships: Memberships::default(),
             ports: HashMap::new(),
             orders,
@@ -121,7 +127,7 @@ impl Running {
             }
             true
         };
-        tokio::time::timeout(APPLY_LIMIT, all).await.unwrap_or(false)
+        timeout(APPLY_LIMIT, all).await.unwrap_or(false)
     }
 
     /// Number of the forwarding table in force.
@@ -129,11 +135,28 @@ impl Running {
         self.compiled.table.generation
     }
 
+    /// Resolves once every worker follows the table now in force. It waits beside the supervisor's task, so that a
+    /// worker that does not answer holds up nobody but who wants to know.
+    pub fn taken_up(&self) -> impl Future<Output = ()> + use<> {
+        let (number, mut workers) = (self.generation(), self.workers.clone());
+        let all = async move {
+            for worker in &mut workers {
+                // A worker that is being restarted begins with this table.
+                let _ = worker.wait_for(|status| !status.may_follow_before(number)).await;
+            }
+        };
+        async move {
+            if timeout(APPLY_LIMIT, all).await.is_err() {
+                warn!(generation = number, "a worker is late in taking up the rules");
+            }
+        }
+    }
+
     /// Adds a rule; with `replace`, in place of the one of its name.
     ///
     /// # Errors
     /// Why it is refused; nothing is changed.
-    pub async fn add(&mut self, rule: Rule, replace: bool) -> Result<(), Refusal> {
+    pub fn add(&mut self, rule: Rule, replace: bool) -> Result<(), Refusal> {
         let mut rules = self.rules.clone();
         self.accept(&rule)?;
         if replace && rules.get(&rule.name).is_some() {
@@ -142,24 +165,24 @@ impl Running {
             rules.add(rule).map(|()| None)
         }
         .map_err(|error| Refusal::of_set(&error))?;
-        self.change(rules).await
+        self.change(rules)
     }
 
     /// Removes a rule.
     ///
     /// # Errors
     /// There is none of that name.
-    pub async fn remove(&mut self, name: &RuleName) -> Result<(), Refusal> {
+    pub fn remove(&mut self, name: &RuleName) -> Result<(), Refusal> {
         let mut rules = self.rules.clone();
         rules.remove(name).ok_or_else(|| Refusal::NotFound(name.clone()))?;
-        self.change(rules).await
+        self.change(rules)
     }
 
     /// Makes a file the running set, or with `dry_run` says what that would do.
     ///
     /// # Errors
     /// All that is wrong with it; nothing is changed.
-    pub async fn apply(&mut self, text: &str, dry_run: bool) -> Result<Plan, Refusal> {
+    pub fn apply(&mut self, text: &str, dry_run: bool) -> Result<Plan, Refusal> {
         let file = RuleFile::parse(text).map_err(|error| Refusal::Invalid(error.to_string()))?;
         file.rules.iter().try_for_each(|rule| self.accept(rule))?;
         let diff = self.rules.plan(&file.rules);
@@ -180,7 +203,7 @@ impl Running {
             return Ok(plan);
         }
         plan.notes.iter().for_each(|note| warn!("{note}"));
-        self.change(file.rules).await?;
+        self.change(file.rules)?;
         plan.notes.extend(self.troubles().map(|(name, trouble)| format!("{name} {trouble}")));
         Ok(plan)
     }
@@ -191,15 +214,15 @@ impl Running {
     }
 
     /// Takes note of links, addresses and routes as they are now.
-    pub async fn links_changed(&mut self, interfaces: Interfaces) {
+    pub fn links_changed(&mut self, interfaces: Interfaces) {
         self.interfaces = interfaces;
         self.routes.clear();
         self.memberships.forget_lost();
-        self.follow_links().await;
+        self.follow_links();
     }
 
-    async fn follow_links(&mut self) {
-        let done = self.put_in_force().await;
+    fn follow_links(&mut self) {
+        let done = self.put_in_force();
         if let Err(error) = &done {
             warn!("the rules could not be brought in line with changed links, retried each second: {error}");
         }
@@ -207,9 +230,10 @@ impl Running {
     }
 
     /// Tries again what the kernel refused, as things may have changed.
-    pub async fn retry(&mut self) {
+    pub fn retry(&mut self) {
+        self.recycle();
         if self.behind_links {
-            self.follow_links().await;
+            self.follow_links();
         }
         if !self.join_errors.is_empty() {
             self.sync_joins();
@@ -228,7 +252,14 @@ impl Running {
             }
         }
         self.orders.send_modify(|orders| orders.stop = true);
-        while self.tasks.join_next().await.is_some() {}
+        let mut ticks = interval(TICK);
+        ticks.tick().await;
+        loop {
+            tokio::select! {
+                ended = self.tasks.join_next() => if ended.is_none() { break },
+                _ = ticks.tick() => self.tick(),
+            }
+        }
         self.memberships.sync(&BTreeSet::new());
         self.ports.clear();
     }
@@ -250,24 +281,33 @@ impl Running {
     }
 
     /// Makes a valid set the running set, or changes nothing.
-    async fn change(&mut self, rules: RuleSet) -> Result<(), Refusal> {
+    fn change(&mut self, rules: RuleSet) -> Result<(), Refusal> {
         let slots = self.slots.clone();
         let stale = self.slots.assign(rules.iter()).map_err(|error| Refusal::Invalid(error.to_string()))?;
         let before = std::mem::replace(&mut self.rules, rules);
-        if let Err(error) = self.put_in_force().await {
+        if let Err(error) = self.put_in_force() {
             (self.rules, self.slots) = (before, slots);
             return Err(error);
         }
-        // No worker follows a table that names these: each has taken up the new one or was ended.
-        for slot in &stale {
-            self.telemetry.workers().iter().for_each(|worker| worker.counters.clear_slot(*slot));
-        }
-        self.slots.recycle(stale);
+        let generation = self.generation();
+        self.stale.extend(stale.into_iter().map(|slot| (generation, slot)));
+        self.recycle();
         Ok(())
     }
 
+    /// Frees slots that no worker can count on any more.
+    fn recycle(&mut self) {
+        let followed = |number| self.workers.iter().all(|w| !w.borrow().may_follow_before(number));
+        let free = self.stale.extract_if(.., |(generation, _)| followed(*generation));
+        let free: Vec<u32> = free.map(|(_, slot)| slot).collect();
+        for worker in self.telemetry.workers() {
+            free.iter().for_each(|slot| worker.counters.clear_slot(*slot));
+        }
+        self.slots.recycle(free);
+    }
+
     /// Compiles the running set and hands it to all workers, then joins and leaves. An error leaves all as it was.
-    async fn put_in_force(&mut self) -> Result<(), Refusal> {
+    fn put_in_force(&mut self) -> Result<(), Refusal> {
         let mut surroundings = Surroundings {
             interfaces: &self.interfaces,
             routes: &mut self.routes,
@@ -290,7 +330,7 @@ impl Running {
         let generation = generation.transpose()?;
         self.compiled = compiled;
         if let Some(generation) = generation {
-            self.hand_out(generation).await;
+            self.hand_out(generation);
         }
         self.sync_joins();
         self.sync_ports();
@@ -303,38 +343,24 @@ impl Running {
         let failed = |what| move |error| Refusal::Failed(format!("cannot {what}: {error}"));
         let table = compiled.table.write().map_err(failed("write the forwarding table"))?;
         let ifindexes: Vec<u32> = compiled.ifindexes.iter().copied().collect();
-        for worker in self.telemetry.workers() {
-            worker.rings.accept_interfaces(&ifindexes).map_err(failed("set a packet ring's filter"))?;
+        if let Err(error) = self.accept_frames_of(&ifindexes) {
+            // Those that took it lose nothing by the former filter, which the table in force was made for.
+            let before: Vec<u32> = self.compiled.ifindexes.iter().copied().collect();
+            drop(self.accept_frames_of(&before));
+            return Err(failed("set a packet ring's filter")(error));
         }
         let named = named(&compiled.table);
         let sockets = self.sockets.numbered().filter(|(number, _)| named.contains(number)).collect();
         Ok(Generation { number: compiled.table.generation, table, sockets })
     }
 
-    async fn hand_out(&mut self, generation: Generation) {
-        let number = generation.number;
-        let generation = Arc::new(generation);
-        self.orders.send_modify(|orders| orders.generation = generation);
-        let mut workers = self.workers.clone();
-        let all = tokio::time::timeout(APPLY_LIMIT, async {
-            for worker in &mut workers {
-                // A worker that is being restarted begins with this table.
-                let _ = worker.wait_for(|status| status.applied >= number || !status.ready).await;
-            }
-        });
-        let mut all = pin!(all);
-        let mut ticks = interval_at(Instant::now() + TICK, TICK);
-        let done = loop {
-            tokio::select! {
-                done = &mut all => break done,
-                // A worker that does not answer keeps nobody from seeing what the others do.
-                _ = ticks.tick() => self.tick(),
-            }
-        };
-        if done.is_err() {
-            warn!(generation = number, "a worker is late in taking up the rules");
-        }
-        info!(generation = number, rules = self.rules.len(), "rules in force");
+    fn accept_frames_of(&self, ifindexes: &[u32]) -> std::io::Result<()> {
+        self.telemetry.workers().iter().try_for_each(|worker| worker.rings.accept_interfaces(ifindexes))
+    }
+
+    fn hand_out(&self, generation: Generation) {
+        info!(generation = generation.number, rules = self.rules.len(), "rules handed to the workers");
+        self.orders.send_modify(|orders| orders.generation = Arc::new(generation));
     }
 
     fn sync_joins(&mut self) {

@@ -49,8 +49,9 @@ impl Slots {
         rules: impl Iterator<Item = &'a Rule> + Clone,
     ) -> Result<Vec<u32>, SlotsExhausted> {
         let wanted: usize = rules.clone().map(|rule| 1 + rule.outputs.len()).sum();
-        // Slots given up stay in use until recycled, so as many again may be needed for a moment.
-        if wanted > SLOTS as usize / 2 {
+        // Slots given up stay in use until recycled, so as many again may be needed meanwhile.
+        let free = self.free.len() + (SLOTS - self.fresh) as usize;
+        if wanted > free.min(SLOTS as usize / 2) {
             return Err(SlotsExhausted);
         }
         let mut before = std::mem::take(&mut self.rules);

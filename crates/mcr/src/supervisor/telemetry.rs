@@ -2,7 +2,6 @@
 //! workers count.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use dataplane::counters::{Counters, LegCounter, RuleCounter, WorkerCounter};
@@ -51,6 +50,8 @@ pub struct Trend {
     pub bps: u64,
     /// Why nothing gets through, as an error number, while that is so.
     pub failing: Option<i32>,
+    /// Whether segmentation offload was refused since.
+    pub gso_went_off: bool,
     sound_ticks: u32,
 }
 
@@ -138,15 +139,8 @@ impl Telemetry {
         self.trends.get(&slot).copied().unwrap_or_default()
     }
 
-    /// Takes stock of these rules' and legs' slots, and prints the STATS lines.
-    ///
-    /// # Errors
-    /// Standard output's.
-    pub fn tick(
-        &mut self,
-        rules: impl Iterator<Item = u32>,
-        legs: impl Iterator<Item = u32>,
-    ) -> io::Result<()> {
+    /// Takes stock of these rules' and legs' slots; answers the STATS lines.
+    pub fn tick(&mut self, rules: impl Iterator<Item = u32>, legs: impl Iterator<Item = u32>) -> String {
         let elapsed = self.last_tick.elapsed();
         self.last_tick = Instant::now();
         let mut trends = HashMap::with_capacity(self.trends.len());
@@ -157,26 +151,20 @@ impl Telemetry {
             trends.insert(slot, self.trend(slot).after(self.leg(slot), elapsed, || self.last_error(slot)));
         }
         self.trends = trends;
-        self.print(elapsed)
+        self.lines(elapsed)
     }
 
-    fn print(&mut self, elapsed: Duration) -> io::Result<()> {
+    fn lines(&mut self, elapsed: Duration) -> String {
         let now = self.totals();
         let recv_pps = rate(now.recv.saturating_sub(self.last.recv), elapsed);
         let sent_pps = rate(now.sent.saturating_sub(self.last.sent), elapsed);
         self.last = now;
         let Totals { recv, matched, parse_err, no_match, buf_exhaust, sent, submitted, errors, bytes } = now;
-        let mut out = io::stdout().lock();
-        writeln!(
-            out,
+        format!(
             "[STATS:Ingress] recv={recv} matched={matched} parse_err={parse_err} no_match={no_match} \
-             buf_exhaust={buf_exhaust} ({recv_pps} pps)"
-        )?;
-        writeln!(
-            out,
-            "[STATS:Egress] sent={sent} submitted={submitted} errors={errors} bytes={bytes} ({sent_pps} pps)"
-        )?;
-        out.flush()
+             buf_exhaust={buf_exhaust} ({recv_pps} pps)\n\
+             [STATS:Egress] sent={sent} submitted={submitted} errors={errors} bytes={bytes} ({sent_pps} pps)\n"
+        )
     }
 
     fn last_error(&self, slot: u32) -> i32 {
@@ -197,7 +185,14 @@ impl Trend {
         let sound_ticks = if fails { 0 } else { before.sound_ticks + u32::from(packets > 0) };
         let failing =
             if fails { Some(last_error()) } else { before.failing.filter(|_| sound_ticks < SOUND_TICKS) };
-        Self { count, pps: rate(packets, elapsed), bps: rate(bits, elapsed), failing, sound_ticks }
+        Self {
+            count,
+            pps: rate(packets, elapsed),
+            bps: rate(bits, elapsed),
+            failing,
+            gso_went_off: count.gso_off && !before.count.gso_off,
+            sound_ticks,
+        }
     }
 }
 

@@ -55,4 +55,15 @@ impl Running {
         }
         self.troubles_logged = now;
     }
+
+    /// Says once which outputs cannot use segmentation offload, which costs speed and nothing else.
+    pub(super) fn log_gso(&self) {
+        let legs = self.viewed().flat_map(|(rule, view)| {
+            rule.outputs.iter().zip(&view.slots.legs).map(|(leg, slot)| (&rule.name, leg, *slot))
+        });
+        let gone = legs.filter(|(_, _, slot)| self.telemetry.trend(*slot).gso_went_off);
+        for (name, leg, _) in gone.take(NAMED_MAX) {
+            info!("rule {name}: gso=off for {leg}: its device or path takes single datagrams only");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dataplane::ipc::{self, DESCRIPTORS_MAX, FromWorker, Start, ToWorker};
+use dataplane::ipc::{self, DESCRIPTORS_MAX, FromWorker, Severity, Start, ToWorker};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
@@ -55,6 +55,14 @@ pub struct WorkerStatus {
     pub stopped: bool,
 }
 
+impl WorkerStatus {
+    /// Whether its process may still follow a table older than that of generation `number`. A successor begins
+    /// with the newest.
+    pub fn may_follow_before(&self, number: u64) -> bool {
+        self.ready && self.applied < number
+    }
+}
+
 /// What one worker is started with, each time.
 #[derive(Debug)]
 pub struct WorkerPlace {
@@ -79,7 +87,7 @@ pub struct Orders {
 enum End {
     /// It stopped as told.
     Stopped,
-    /// It died or had to be ended: why.
+    /// It died or is to be ended: why.
     Lost(String),
 }
 
@@ -95,7 +103,7 @@ pub async fn run(
         let end = match Session::start(&place, &status) {
             Ok(mut session) => {
                 let end = session.run(&place, &mut orders, &status).await;
-                session.end().await;
+                session.end(matches!(end, End::Stopped)).await;
                 end
             }
             Err(error) => End::Lost(format!("cannot be started: {error}")),
@@ -123,6 +131,14 @@ pub async fn run(
         );
         sleep(pause).await;
         pause = (pause * 2).min(RESTART_PAUSE_MAX);
+    }
+}
+
+/// What a worker has to say, under a target of its own: `mcrctl log-level worker=debug`.
+fn log(worker: u32, severity: Severity, line: &str) {
+    match severity {
+        Severity::Info => info!(target: "worker", worker, "{line}"),
+        Severity::Debug => debug!(target: "worker", worker, "{line}"),
     }
 }
 
@@ -171,7 +187,7 @@ impl Session {
             Err(_) => return self.lost("was not ready in time".to_owned()).await,
         }
         info!(worker = place.id, pid = self.child.id(), core = place.start.core, "worker ready");
-        match self.follow(orders, status).await {
+        match self.follow(place, orders, status).await {
             Ok(end) => end,
             Err(why) => self.lost(why).await,
         }
@@ -180,6 +196,7 @@ impl Session {
     /// Keeps the process in step until it is gone.
     async fn follow(
         &mut self,
+        place: &WorkerPlace,
         orders: &mut watch::Receiver<Orders>,
         status: &watch::Sender<WorkerStatus>,
     ) -> Result<End, String> {
@@ -214,6 +231,7 @@ impl Session {
                         }
                     }
                     Ok(Some(FromWorker::Stopped)) => return Ok(End::Stopped),
+                    Ok(Some(FromWorker::Log(severity, line))) => log(place.id, severity, &line),
                     Ok(Some(FromWorker::Ready)) => {}
                     Ok(Some(FromWorker::Failed(why))) => return Err(format!("failed: {why}")),
                     Ok(None) => return Err("died".to_owned()),
@@ -270,10 +288,11 @@ impl Session {
         })
     }
 
-    /// Leaves no process behind.
-    async fn end(mut self) {
+    /// Leaves no process behind: one that stopped as told ends by itself, any other is killed, as it may hang.
+    async fn end(mut self, stopped: bool) {
         drop(self.control);
-        if timeout(Duration::from_secs(2), self.child.wait()).await.is_err()
+        let grace = if stopped { Duration::from_secs(2) } else { Duration::ZERO };
+        if timeout(grace, self.child.wait()).await.is_err()
             && let Err(error) = self.child.kill().await
         {
             error!(pid = self.child.id(), "cannot end a worker: {error}");

@@ -12,4 +12,5 @@ mod outputs;
 mod refusals;
 mod rules;
 mod signals;
+mod unread;
 mod workers;

@@ -200,33 +200,3 @@ fn documents_have_exactly_their_keys() {
     let text = relay.ctl_ok(&["stats", "a"]);
     assert!(text.contains("239.2.2.1%r-out:6000") && !text.contains("eth9"), "{text}");
 }
-
-#[test]
-fn it_relays_on_when_nobody_reads_its_output() {
-    skip_unless_available!();
-    let line = crate::fixture::line("dm-mute");
-    let folder = tempfile::tempdir().unwrap();
-    let (socket, file) = (folder.path().join("s"), folder.path().join("mcr.toml"));
-    std::fs::write(&file, config()).unwrap();
-    let mut command = line.relay().command(crate::fixture::PROGRAMS.mcrd);
-    command.arg("--config").arg(&file).arg("--socket").arg(&socket);
-    command.stdin(std::process::Stdio::null());
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let mut daemon = command.spawn().unwrap();
-    // Both pipes lose their reader at once.
-    drop((daemon.stdout.take(), daemon.stderr.take()));
-    let ping = || {
-        let mut ping = std::process::Command::new(crate::fixture::PROGRAMS.mcrctl);
-        ping.arg("--socket").arg(&socket).arg("ping");
-        testbed::run(ping, PATIENCE).code() == 0
-    };
-    testbed::eventually(PATIENCE, "it answers", ping);
-    std::thread::sleep(Duration::from_secs(3));
-    let mut probe = testbed::Probe::on(&line.receiver.link).unwrap().only(|seen| seen.dport == Some(6000));
-    let sender = testbed::Sender::open(&line.sender.link, (line.sender.v4, 4000).into()).unwrap();
-    send_numbered(&sender, "239.1.1.1:5000", 0, 3);
-    probe.expect(3, PATIENCE);
-    assert!(ping());
-    signal(daemon.id().into(), Signal::TERM);
-    assert_eq!(daemon.wait().unwrap().code(), Some(0));
-}
