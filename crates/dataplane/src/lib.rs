@@ -15,6 +15,7 @@ pub mod leg;
 pub mod legs;
 pub mod matcher;
 pub mod round;
+pub mod sandbox;
 pub mod sys;
 pub mod table;
 pub mod worker;

@@ -13,6 +13,7 @@ use crate::confine;
 use crate::counters::{Counters, WorkerCounter};
 use crate::forward::Forwarder;
 use crate::ipc::{self, FromWorker, Severity, Start, ToWorker};
+use crate::sandbox;
 use crate::sys::ring::Ring;
 use crate::table::Table;
 
@@ -39,6 +40,9 @@ pub enum WorkerError {
     /// Rights could not be given up.
     #[error(transparent)]
     Confine(#[from] confine::ConfineError),
+    /// What is left could not be fenced in.
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::SandboxError),
     /// Waiting for frames failed.
     #[error("poll: {0}")]
     Poll(io::Error),
@@ -96,6 +100,7 @@ impl Worker {
         let [bytes4, bytes6] = start.ring_bytes;
         let rings = [map(ring4, bytes4, MARKS[0])?, map(ring6, bytes6, MARKS[1])?];
         confine::confine(start.core, start.user)?;
+        sandbox::seal()?;
         Ok(Self {
             control,
             rings,

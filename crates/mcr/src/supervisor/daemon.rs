@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use super::capabilities;
 use super::egress::EgressSockets;
+use super::fence;
 use super::handle::{Answer, Refusal, Request};
 use super::links::Links;
 use super::logging::Levels;
@@ -85,7 +86,9 @@ pub fn read_config(named: Option<&Path>) -> Result<(String, RuleFile), DaemonErr
         Err(error) => {
             // Running, mcrd keeps none of root's rights over files (see `capabilities`).
             let remedy = match error.kind() {
-                io::ErrorKind::PermissionDenied => ": let the user mcrd runs as read it, be it root",
+                io::ErrorKind::PermissionDenied => {
+                    ": let the user mcrd runs as read it, be it root; where its folder is newer than mcrd, restart that"
+                }
                 _ => "",
             };
             let text = format!("cannot read the configuration {}: {error}{remedy}", path.display());
@@ -124,7 +127,13 @@ pub async fn run(options: Options, levels: Levels) -> Result<(), DaemonError> {
     let (listener, file) =
         claim.listen(policy.group).map_err(|error| DaemonError::RunTime(error.to_string()))?;
     capabilities::keep_only().map_err(|e| run_time("cannot give up capabilities")(&e))?;
-    // The first threads besides this one, so that they have no more capabilities.
+    let config = options.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG));
+    if !fence::fence_in(config, &options.socket)
+        .map_err(|e| run_time("cannot give up access to files")(&e))?
+    {
+        info!("this kernel has no landlock: files stay as far in reach as their permissions let them be");
+    }
+    // The first threads besides this one, so that they have no more rights.
     let no_thread = |e: io::Error| run_time("cannot start a thread for output")(&e);
     levels.write_aside().map_err(no_thread)?;
     running.output = Some(Output::start("mcrd-stats", io::stdout()).map_err(no_thread)?);

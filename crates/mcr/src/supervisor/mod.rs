@@ -7,6 +7,7 @@ pub mod capabilities;
 pub mod compile;
 pub mod daemon;
 pub mod egress;
+pub mod fence;
 pub mod handle;
 pub mod links;
 pub mod logging;

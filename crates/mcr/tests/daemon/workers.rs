@@ -36,7 +36,7 @@ pub(crate) fn assert_confined(pid: u64) {
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         assert_eq!(status[set], "0000000000000000", "{set}");
     }
-    assert_eq!(status["NoNewPrivs"], "1");
+    assert_eq!((status["NoNewPrivs"].as_str(), status["Seccomp"].as_str()), ("1", "2"));
     let (uid, gid) = worker_user();
     let four = |id: u32| [id; 4].map(|id| id.to_string()).join("\t");
     assert_eq!((&status["Uid"], &status["Gid"], &status["Groups"]), (&four(uid), &four(gid), &String::new()));
