@@ -1,9 +1,9 @@
 //! The running set and all that follows from it, changed as one: rules, table, sockets, joins, counters.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dataplane::table::Table;
 use mcast::{Rule, RuleFile, RuleName, RuleSet, WorkerOptions};
@@ -26,6 +26,9 @@ use crate::api::model::Plan;
 
 /// A worker that has not taken a table up for so long no longer holds up the answer; its task ends it.
 const APPLY_LIMIT: Duration = Duration::from_secs(15);
+
+/// What the kernel has joined is compared with what rules want so often, and whenever a link changes.
+const COMPARE_JOINS_EVERY: Duration = Duration::from_secs(30);
 
 /// STATS are printed so often.
 pub const TICK: Duration = Duration::from_secs(1);
@@ -55,6 +58,7 @@ pub struct Running {
     /// Slots given up, each with the first generation that does not name it.
     stale: Vec<(u64, u32)>,
     memberships: Memberships,
+    joins_compared: Instant,
     ports: HashMap<LocalPort, OwnedFd>,
     orders: watch::Sender<Orders>,
     tasks: JoinSet<()>,
@@ -111,6 +115,7 @@ impl Running {
             slots: Slots::default(),
             stale: Vec::new(),
             memberships: Memberships::default(),
+            joins_compared: Instant::now(),
             ports: HashMap::new(),
             orders,
             tasks,
@@ -217,7 +222,7 @@ impl Running {
     pub fn links_changed(&mut self, interfaces: Interfaces) {
         self.interfaces = interfaces;
         self.routes.clear();
-        self.memberships.forget_lost();
+        self.repair_joins();
         self.follow_links();
     }
 
@@ -232,6 +237,10 @@ impl Running {
     /// Tries again what the kernel refused, as things may have changed.
     pub fn retry(&mut self) {
         self.recycle();
+        self.memberships.leave_due(Instant::now());
+        if self.joins_compared.elapsed() >= COMPARE_JOINS_EVERY && self.repair_joins() {
+            self.sync_joins();
+        }
         if self.behind_links {
             self.follow_links();
         }
@@ -260,7 +269,7 @@ impl Running {
                 _ = ticks.tick() => self.tick(),
             }
         }
-        self.memberships.sync(&BTreeSet::new());
+        self.memberships.leave_all();
         self.ports.clear();
     }
 
@@ -363,8 +372,21 @@ impl Running {
         self.orders.send_modify(|orders| orders.generation = Arc::new(generation));
     }
 
+    /// Answers whether any join was lost; those not made again yet are with the next [`Self::sync_joins`].
+    fn repair_joins(&mut self) -> bool {
+        self.joins_compared = Instant::now();
+        let lost = self.memberships.repair();
+        if lost > 0 {
+            info!(
+                joins = lost,
+                "the kernel had dropped joins: they are made again where their interface is there"
+            );
+        }
+        lost > 0
+    }
+
     fn sync_joins(&mut self) {
-        let failed = self.memberships.sync(&self.compiled.joins);
+        let failed = self.memberships.sync(&self.compiled.joins, Instant::now());
         self.join_errors = failed.into_iter().map(|(join, error)| (join, error.to_string())).collect();
     }
 

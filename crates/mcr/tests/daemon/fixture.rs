@@ -74,7 +74,7 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    fn start(sender: &Arc<Sender>, to: &str, pps: u32) -> Self {
+    pub(crate) fn start(sender: &Arc<Sender>, to: &str, pps: u32) -> Self {
         let (stop, to): (Arc<AtomicBool>, SocketAddr) = (Arc::default(), to.parse().unwrap());
         let (stopped, sender) = (stop.clone(), sender.clone());
         let sent = thread::spawn(move || {

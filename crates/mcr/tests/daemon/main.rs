@@ -12,5 +12,6 @@ mod outputs;
 mod refusals;
 mod rules;
 mod signals;
+mod snooping;
 mod unread;
 mod workers;
