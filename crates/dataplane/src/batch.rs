@@ -91,6 +91,7 @@ mod tests {
             destination: "239.2.2.2:6000".parse().unwrap(),
             ifindex: Some(2),
             source: None,
+            source_port: None,
             ttl,
             traffic_class: 0,
         }

@@ -24,6 +24,8 @@ pub struct Envelope {
     pub ifindex: Option<u32>,
     /// Source address; absent: the kernel picks it.
     pub source: Option<IpAddr>,
+    /// Source port; absent: the socket's. With one, [`raw`](crate::raw) makes the headers.
+    pub source_port: Option<u16>,
     /// TTL or hop limit.
     pub ttl: u8,
     /// IPv4 TOS or IPv6 traffic class: DSCP and ECN.
@@ -56,7 +58,7 @@ impl Envelope {
     }
 
     /// A link-local IPv6 destination needs its interface as scope (RFC 4007, section 11).
-    fn scoped_destination(&self) -> SocketAddr {
+    pub(crate) fn scoped_destination(&self) -> SocketAddr {
         match self.destination {
             SocketAddr::V6(to) => {
                 let scope = self.ifindex.unwrap_or(0);
@@ -67,36 +69,20 @@ impl Envelope {
     }
 
     fn push_ipv4(&self, control: &mut Control) {
-        let source = match self.source {
-            Some(IpAddr::V4(source)) => source,
-            _ => Ipv4Addr::UNSPECIFIED,
-        };
-        // struct in_pktinfo: interface index, source address, (ignored) header address.
-        let mut info = [0; 12];
-        info[..4].copy_from_slice(&self.ifindex.unwrap_or(0).to_ne_bytes());
-        info[4..8].copy_from_slice(&source.octets());
-        control.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+        control.push_way_out(self.destination, self.ifindex, self.source);
         control.push(libc::IPPROTO_IP, libc::IP_TTL, &i32::from(self.ttl).to_ne_bytes());
         control.push(libc::IPPROTO_IP, libc::IP_TOS, &i32::from(self.traffic_class).to_ne_bytes());
     }
 
     fn push_ipv6(&self, control: &mut Control) {
-        let source = match self.source {
-            Some(IpAddr::V6(source)) => source,
-            _ => Ipv6Addr::UNSPECIFIED,
-        };
-        // struct in6_pktinfo: source address, interface index.
-        let mut info = [0; 20];
-        info[..16].copy_from_slice(&source.octets());
-        info[16..].copy_from_slice(&self.ifindex.unwrap_or(0).to_ne_bytes());
-        control.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+        control.push_way_out(self.destination, self.ifindex, self.source);
         control.push(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, &i32::from(self.ttl).to_ne_bytes());
         control.push(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &i32::from(self.traffic_class).to_ne_bytes());
     }
 }
 
 /// Control messages, laid out as cmsg(3) has them.
-struct Control {
+pub(crate) struct Control {
     bytes: [u8; CONTROL_BYTES],
     len: usize,
 }
@@ -118,7 +104,36 @@ impl Control {
         self.len += length.next_multiple_of(size_of::<usize>());
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    /// The interface to leave by and the source address, where not left to the kernel.
+    pub(crate) fn push_way_out(&mut self, to: SocketAddr, ifindex: Option<u32>, source: Option<IpAddr>) {
+        let ifindex = ifindex.unwrap_or(0).to_ne_bytes();
+        match to {
+            SocketAddr::V4(_) => {
+                let source = match source {
+                    Some(IpAddr::V4(source)) => source,
+                    _ => Ipv4Addr::UNSPECIFIED,
+                };
+                // struct in_pktinfo: interface index, source address, (ignored) header address.
+                let mut info = [0; 12];
+                info[..4].copy_from_slice(&ifindex);
+                info[4..8].copy_from_slice(&source.octets());
+                self.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+            }
+            SocketAddr::V6(_) => {
+                let source = match source {
+                    Some(IpAddr::V6(source)) => source,
+                    _ => Ipv6Addr::UNSPECIFIED,
+                };
+                // struct in6_pktinfo: source address, interface index.
+                let mut info = [0; 20];
+                info[..16].copy_from_slice(&source.octets());
+                info[16..].copy_from_slice(&ifindex);
+                self.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+            }
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 }

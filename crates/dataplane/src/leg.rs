@@ -11,6 +11,7 @@ use crate::batch::{Batch, SEGMENTS_MAX};
 use crate::counters::{LegCounter, WorkerCounter};
 use crate::envelope::Envelope;
 use crate::legs::Egress;
+use crate::raw;
 use crate::round::Round;
 use crate::sys::error_queue::take_returned;
 use crate::sys::ring::Span;
@@ -27,6 +28,8 @@ pub struct Leg {
     whole_bytes: usize,
     /// Whether segmented sends work: the device or path may refuse them.
     segments: bool,
+    /// Identification of the next datagram that is fragmented here, not by the kernel.
+    identification: u32,
     /// What waits; present from the first datagram to the end of the round.
     pub batch: Option<Batch>,
 }
@@ -36,7 +39,7 @@ impl Leg {
     pub fn new(entry: LegEntry) -> Self {
         let headers = if entry.address.is_ipv4() { 20 + 8 } else { 40 + 8 };
         let whole_bytes = (entry.mtu as usize).saturating_sub(headers);
-        Self { entry, whole_bytes, segments: true, batch: None }
+        Self { entry, whole_bytes, segments: true, identification: 0, batch: None }
     }
 
     /// Its slot among the counters.
@@ -61,7 +64,8 @@ impl Leg {
             SourceChoice::Address(source) => Some(source),
         };
         let destination = SocketAddr::new(self.entry.address, port);
-        Some(Envelope { destination, ifindex: self.entry.ifindex, source, ttl, traffic_class })
+        let source_port = self.entry.keeps_port.then_some(datagram.source_port);
+        Some(Envelope { destination, ifindex: self.entry.ifindex, source, source_port, ttl, traffic_class })
     }
 
     /// Queues a datagram, sending first what it cannot join.
@@ -73,7 +77,7 @@ impl Leg {
         round: &mut Round,
         egress: Egress<'_>,
     ) {
-        let most = if self.segments && payload.len() <= self.whole_bytes {
+        let most = if self.segments && !self.entry.keeps_port && payload.len() <= self.whole_bytes {
             self.entry.batch.map_or(SEGMENTS_MAX, usize::from).min(SEGMENTS_MAX)
         } else {
             1
@@ -93,6 +97,7 @@ impl Leg {
     pub fn flush(&mut self, round: &mut Round, egress: Egress<'_>) {
         let Some(mut batch) = self.batch.take() else { return };
         let all = 0..batch.spans().len();
+        self.identification = self.identification.wrapping_add(1);
         match self.send(&batch, all.clone(), egress) {
             Ok(()) => {
                 if all.len() > 1 {
@@ -135,9 +140,15 @@ impl Leg {
             *slice = IoSlice::new(egress.ring.bytes(*span));
         }
         let segment = batch.segment_of(&part);
-        let send = || envelope.send(socket.as_fd(), &slices[..spans.len()], segment);
+        let send = || match spans {
+            [only] if self.entry.keeps_port => {
+                let mtu = self.entry.mtu as usize;
+                raw::send(&envelope, socket.as_fd(), egress.ring.bytes(*only), mtu, self.identification)
+            }
+            _ => envelope.send(socket.as_fd(), &slices[..spans.len()], segment).map(drop),
+        };
         match send() {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(error) if is_for_want_of_room(&error) => Err(error),
             // The socket is shared by legs, and an ICMP error that came back for any of them is reported
             // once, by whichever send comes next, which is then not carried out.
@@ -149,7 +160,7 @@ impl Leg {
                         egress.counters.set_leg(slot, LegCounter::LastError, errno);
                     }
                 }
-                send().map(drop)
+                send()
             }
         }
     }

@@ -14,6 +14,7 @@ pub mod ipc;
 pub mod leg;
 pub mod legs;
 pub mod matcher;
+pub mod raw;
 pub mod round;
 pub mod sandbox;
 pub mod sys;

@@ -88,6 +88,9 @@ pub struct LegEntry {
     pub ifindex: Option<u32>,
     /// Source address.
     pub source: SourceChoice,
+    /// Whether it keeps the packet's source port. Its socket is a raw one then, and its source is not the kernel's
+    /// to pick.
+    pub keeps_port: bool,
     /// TTL or hop limit; absent: the packet's less one.
     pub ttl: Option<u8>,
     /// DSCP; absent: the packet's.
@@ -121,6 +124,7 @@ mod tests {
             port: None,
             ifindex: Some(3),
             source: SourceChoice::Address("2001:db8::1".parse().unwrap()),
+            keeps_port: true,
             ttl: None,
             dscp: Some(34),
             batch: Some(1),

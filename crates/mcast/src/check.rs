@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::leg::BATCH_MAX;
-use crate::{Engine, Flow, Leg, LegSource, Rule, SourcePort};
+use crate::{Engine, Flow, Leg, LegSource, Rule};
 
 /// Most outputs a rule may have.
 pub const OUTPUTS_MAX: usize = 1024;
@@ -82,15 +82,6 @@ pub enum RuleError {
         /// The input.
         input: Flow,
     },
-    /// A kept source port.
-    #[error("output {0} keeps the packet's source port, which is not in this version: write sport=N")]
-    KeepPort(Leg),
-    /// A kept source address, and with it the source port.
-    #[error(
-        "output {0} keeps the packet's source address and with it the source port, which is not in this version: \
-         write source=keep,sport=N"
-    )]
-    KeepSource(Leg),
     /// A burst above what the kernel takes.
     #[error("output {0} has a batch above {BATCH_MAX}: write 1 to {BATCH_MAX}, or leave it out for no limit")]
     Batch(Leg),
@@ -205,11 +196,6 @@ impl Leg {
         }
         if self.source == LegSource::Keep && self.address.is_ipv4() != input.address.is_ipv4() {
             faults.push(RuleError::KeepFamily { output: output(), input: input.clone() });
-        }
-        match (self.sport, self.source) {
-            (SourcePort::Keep, _) => faults.push(RuleError::KeepPort(output())),
-            (SourcePort::Default, LegSource::Keep) => faults.push(RuleError::KeepSource(output())),
-            _ => {}
         }
         if self.batch.is_some_and(|batch| batch.get() > BATCH_MAX) {
             faults.push(RuleError::Batch(output()));

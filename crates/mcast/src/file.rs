@@ -352,11 +352,9 @@ impl Draft<'_, '_> {
 fn table_keys(error: &RuleError) -> &'static [&'static str] {
     match error {
         RuleError::InputAddress { .. } | RuleError::OutputAddress { .. } => &["group", "address"],
-        RuleError::InputSource { .. }
-        | RuleError::OutputSource { .. }
-        | RuleError::KeepFamily { .. }
-        | RuleError::KeepSource(_) => &["source"],
-        RuleError::KeepPort(_) => &["sport"],
+        RuleError::InputSource { .. } | RuleError::OutputSource { .. } | RuleError::KeepFamily { .. } => {
+            &["source"]
+        }
         RuleError::Batch(_) => &["batch"],
         RuleError::InputPort(_)
         | RuleError::NoOutputs

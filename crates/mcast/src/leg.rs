@@ -56,6 +56,17 @@ pub enum SourcePort {
     Port(NonZeroU16),
 }
 
+impl Leg {
+    /// Whether datagrams leave from the port they came from: asked for, or kept with the source address.
+    pub fn keeps_port(&self) -> bool {
+        match self.sport {
+            SourcePort::Keep => true,
+            SourcePort::Default => self.source == LegSource::Keep,
+            SourcePort::Port(_) => false,
+        }
+    }
+}
+
 /// The TTL (IPv4) or hop limit (IPv6) a leg sends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ttl {

@@ -92,22 +92,31 @@ impl Repr {
         buffer: &'b mut [u8],
     ) -> Result<&'b mut [u8], EmitError> {
         let (needed, available) = (HEADER_LEN + payload.len(), buffer.len());
-        let length = super::length_field(needed)?;
+        let header = self.header(addresses, payload)?;
         let short = EmitError::Buffer { needed, available };
         let (datagram, rest) = buffer.split_at_mut_checked(needed).ok_or(short)?;
-        let (header, body) = super::split_header::<HEADER_LEN>(datagram)?;
+        datagram[..HEADER_LEN].copy_from_slice(&header);
+        datagram[HEADER_LEN..].copy_from_slice(payload);
+        Ok(rest)
+    }
+
+    /// The header, with its checksum, of a datagram with this payload.
+    ///
+    /// # Errors
+    /// [`EmitError::Length`] where the payload is longer than a datagram can be.
+    pub fn header(&self, addresses: &Addresses, payload: &[u8]) -> Result<[u8; HEADER_LEN], EmitError> {
+        let length = super::length_field(HEADER_LEN + payload.len())?;
+        let mut header = [0; HEADER_LEN];
         header[..2].copy_from_slice(&self.source_port.to_be_bytes());
         header[2..4].copy_from_slice(&self.destination_port.to_be_bytes());
         header[4..6].copy_from_slice(&length.to_be_bytes());
-        header[6..].fill(0);
-        body.copy_from_slice(payload);
-        let sum = addresses.pseudo_header(Protocol::UDP, length).plus(Sum::of_array(header));
+        let sum = addresses.pseudo_header(Protocol::UDP, length).plus(Sum::of_array(&header));
         // Zero says "none was made", so a sum of zero is written as its other form (RFC 768).
         let checksum = match sum.plus(Sum::of(payload)).checksum() {
             0 => 0xffff,
             checksum => checksum,
         };
         header[6..].copy_from_slice(&checksum.to_be_bytes());
-        Ok(rest)
+        Ok(header)
     }
 }

@@ -152,6 +152,8 @@ impl Surroundings<'_> {
     fn foreign_sources(&self, rule: &Rule) -> Vec<SocketAddr> {
         let foreign = |leg: &Leg| match (leg.source, leg.sport) {
             (LegSource::Address(address), _) if rule.input.source == Some(address) => None,
+            // Under the packet's port it looks like any frame of that host.
+            _ if leg.keeps_port() => None,
             (LegSource::Address(address), SourcePort::Port(port)) => {
                 Some(SocketAddr::new(address, port.get()))
             }
@@ -163,11 +165,11 @@ impl Surroundings<'_> {
 
     fn leg(&mut self, leg: &Leg, slot: u32) -> Result<LegEntry, String> {
         let ifindex = leg.interface.as_ref().map(|name| self.ifindex(name)).transpose()?;
-        let picked = match (self.routes.pick(leg.address, ifindex), leg.source, &leg.interface) {
-            (Ok(picked), ..) => picked.mtu,
+        let (picked, mtu) = match (self.routes.pick(leg.address, ifindex), leg.source, &leg.interface) {
+            (Ok(picked), ..) => (Some(picked.source), picked.mtu),
             // A leg that brings its own source address needs none of the interface's.
             (Err(_), LegSource::Keep | LegSource::Address(_), Some(name)) => {
-                self.interfaces.by_name(name.as_str()).map_or(1500, |interface| interface.mtu)
+                (None, self.interfaces.by_name(name.as_str()).map_or(1500, |interface| interface.mtu))
             }
             (Err(why), ..) => return Err(why),
         };
@@ -175,8 +177,9 @@ impl Surroundings<'_> {
             SourcePort::Port(port) => Some(port),
             SourcePort::Default | SourcePort::Keep => None,
         };
-        let transparent = leg.source != LegSource::Interface;
-        let key = EgressKey { ipv6: leg.address.is_ipv6(), ifindex, sport, transparent };
+        let raw = leg.keeps_port();
+        let transparent = leg.source != LegSource::Interface && !raw;
+        let key = EgressKey { ipv6: leg.address.is_ipv6(), ifindex, sport, transparent, raw };
         let socket = self.sockets.number(key).map_err(|error| error.to_string())?;
         Ok(LegEntry {
             slot,
@@ -185,17 +188,20 @@ impl Surroundings<'_> {
             port: leg.port.map(NonZeroU16::get),
             ifindex,
             source: match leg.source {
+                // What makes its own headers knows no port but the packet's, and no address but this.
+                LegSource::Interface if raw => picked.map_or(SourceChoice::Kernel, SourceChoice::Address),
                 LegSource::Interface => SourceChoice::Kernel,
                 LegSource::Keep => SourceChoice::Keep,
                 LegSource::Address(address) => SourceChoice::Address(address),
             },
+            keeps_port: raw,
             ttl: match leg.ttl {
                 Ttl::Set(ttl) => Some(ttl.get()),
                 Ttl::Decrement => None,
             },
             dscp: leg.dscp.map(mcast::Dscp::value),
             batch: leg.batch.map(NonZeroU8::get),
-            mtu: picked,
+            mtu,
         })
     }
 

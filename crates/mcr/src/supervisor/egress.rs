@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use socket2::Domain;
 
-use super::sources::{self, SocketError};
+use super::sources::{self, SocketError, raw_socket};
 
 /// Bytes of send buffer a socket asks for: a burst of super-frames to a slow device waits here, not in the ring.
 const SEND_BUFFER_BYTES: usize = 8 << 20;
@@ -25,6 +25,8 @@ pub struct EgressKey {
     pub sport: Option<NonZeroU16>,
     /// Whether it may send from addresses that are not the host's.
     pub transparent: bool,
+    /// Whether the worker makes IP and UDP headers itself: then it has no port, and any source.
+    pub raw: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -62,10 +64,14 @@ impl EgressSockets {
         if let Some(socket) = self.sockets.get(&key) {
             return Ok(socket.number);
         }
-        let opened = open(key.ipv6, Some(key.sport.unwrap_or(self.port)), key.transparent)?;
+        let fd = if key.raw {
+            raw_socket(key.ipv6, SEND_BUFFER_BYTES)?
+        } else {
+            open(key.ipv6, Some(key.sport.unwrap_or(self.port)), key.transparent)?.fd
+        };
         let number = self.next;
         self.next += 1;
-        self.sockets.insert(key, Numbered { number, fd: Arc::new(opened.fd) });
+        self.sockets.insert(key, Numbered { number, fd: Arc::new(fd) });
         Ok(number)
     }
 

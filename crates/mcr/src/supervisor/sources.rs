@@ -15,7 +15,7 @@ use dataplane::sys::sockopt::set_recverr;
 use rustix::io::Errno;
 use rustix::net::netdevice::index_to_name;
 use rustix::net::{connect_unspec, sockopt};
-use socket2::{Domain, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 /// The discard port (RFC 863): a connect needs some port, and no datagram is sent.
 const SCRATCH_PORT: u16 = 9;
@@ -274,6 +274,30 @@ impl Egress {
         let port = local.and_then(|local| NonZeroU16::new(local.port()));
         Ok((port.ok_or_else(|| io::Error::other("the kernel bound no port"))?, shared))
     }
+}
+
+/// A socket that sends IP packets as they are made (raw(7)), routed, queued and resolved like any others, up to the
+/// MTU. It receives nothing.
+///
+/// # Errors
+/// The option the kernel refused.
+pub fn raw_socket(ipv6: bool, send_buffer: usize) -> Result<OwnedFd, SocketError> {
+    let open = || {
+        let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
+        let protocol = Some(Protocol::from(nix::libc::IPPROTO_RAW));
+        let socket = Socket::new(domain, Type::RAW, protocol).map_err(at("socket"))?;
+        socket.set_nonblocking(true).map_err(at("O_NONBLOCK"))?;
+        socket.attach_filter(&[DROP_ALL]).map_err(at("SO_ATTACH_FILTER"))?;
+        if ipv6 { socket.set_multicast_loop_v6(false) } else { socket.set_multicast_loop_v4(false) }
+            .map_err(at("MULTICAST_LOOP"))?;
+        set_recverr(&socket, ipv6).map_err(at("RECVERR"))?;
+        grant_send_buffer(&socket, send_buffer).map_err(at("SO_SNDBUF"))?;
+        Ok(socket.into())
+    };
+    open().map_err(|(step, error)| {
+        let family = if ipv6 { "IPv6" } else { "IPv4" };
+        SocketError { purpose: format!("a raw {family} egress socket"), step, error }
+    })
 }
 
 /// A failed step and the kernel's answer.

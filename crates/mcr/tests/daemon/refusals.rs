@@ -62,8 +62,6 @@ const SINGLES: &[Single] = &[
     (IN, "[ff3e::2]%r-out,source=10.0.0.1", 4, "are of different families"),
     (IN, "[ff3e::2]%r-out,source=keep,sport=7", 4, "cannot keep the source of input 239.1.1.1%r-in:5000"),
     // Not in this version.
-    (IN, "239.2.2.2%r-out,sport=keep", 4, "which is not in this version: write sport=N"),
-    (IN, "239.2.2.2%r-out,source=keep", 4, "which is not in this version: write source=keep,sport=N"),
     // Loops.
     (IN, IN, 4, "loop: x -> 239.1.1.1%r-in:5000 -> x: send to another group, port or interface"),
     ("239.1.1.1%r-in", "239.1.1.1%r-in:7,ttl=decrement", 4, "loop: x -> "),

@@ -17,7 +17,7 @@ fn with_options(input: &str, group: impl Fn(usize) -> String, options: &[&str]) 
     (Bed::new("rlo", 1, &rule("options", input, &outputs)), groups)
 }
 
-const OPTIONS: [&str; 12] = [
+const OPTIONS: [&str; 16] = [
     "",
     ",ttl=7",
     ",ttl=255",
@@ -30,6 +30,10 @@ const OPTIONS: [&str; 12] = [
     ",source=interface",
     ",source=FOREIGN",
     ",source=keep,sport=7000",
+    ",source=keep",
+    ",sport=keep",
+    ",source=FOREIGN,sport=keep,ttl=5,dscp=7",
+    ",source=keep,ttl=decrement,batch=1",
 ];
 
 /// What every leg must have sent of datagrams with TTL 9, DSCP 10 and ECN 1.
@@ -50,6 +54,10 @@ fn assert_options(bed: &mut Bed, groups: &[String], sent: &[Vec<u8>], foreign: &
         plain(9).sport(own),
         plain(10).source(foreign).sport(own),
         plain(11).source(kept).sport(7000),
+        plain(12).source(kept).sport(4000),
+        plain(13).sport(4000),
+        plain(14).source(foreign).sport(4000).ttl(5).dscp(7),
+        plain(15).source(kept).sport(4000).ttl(8),
     ];
     for leg in legs {
         leg.assert(&mut seen, sent);
@@ -69,7 +77,7 @@ fn each_option_acts_on_its_own_leg_only() {
         bed.input.send(&datagram.payload(payload.clone())).unwrap();
     }
     assert_options(&mut bed, &groups, &sent, "192.0.2.9", "192.0.2.77");
-    bed.finish().assert_all_relayed(30, 12);
+    bed.finish().assert_all_relayed(30, 16);
 }
 
 #[test]
@@ -84,7 +92,7 @@ fn each_option_acts_in_ipv6_too() {
         bed.input.send(&datagram.payload(payload.clone())).unwrap();
     }
     assert_options(&mut bed, &groups, &sent, "2001:db8:9::9", "2001:db8:77::77");
-    bed.finish().assert_all_relayed(30, 12);
+    bed.finish().assert_all_relayed(30, 16);
 }
 
 #[test]

@@ -1,0 +1,179 @@
+//! One datagram under headers made here, on an IP raw socket (raw(7), `IPPROTO_RAW`), for legs that keep the packet's
+//! source port: a UDP socket sends from the port it is bound to.
+//!
+//! The kernel still routes, resolves neighbours and queues. It does not fragment raw packets, so that is done here
+//! (RFC 791, section 3.2; RFC 8200, section 4.5).
+
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+
+use mcast::wire::extension::{FRAGMENT_LEN, Fragment};
+use mcast::wire::{Addresses, Protocol, ipv4, ipv6, udp};
+use socket2::{MsgHdr, SockAddr, SockRef};
+
+use crate::envelope::{Control, Envelope};
+
+/// IPv6 header and fragment header, the longest made here.
+const HEADER_BYTES_MAX: usize = ipv6::HEADER_LEN + FRAGMENT_LEN;
+
+/// A part of a UDP datagram, header included, that one packet carries.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    start: usize,
+    end: usize,
+    /// Whether others follow.
+    more: bool,
+}
+
+impl Piece {
+    fn is_whole(self) -> bool {
+        self.start == 0 && !self.more
+    }
+}
+
+/// Sends a datagram with this payload from the envelope's source, in fragments of at most `mtu` bytes where it is
+/// longer; `identification` tells them from another datagram's.
+///
+/// # Errors
+/// Those of sendmsg(2), after which fragments may be missing; `InvalidInput` where the envelope has no source, or one
+/// of another family than its destination, or the payload exceeds a datagram.
+pub fn send(
+    envelope: &Envelope,
+    socket: BorrowedFd<'_>,
+    payload: &[u8],
+    mtu: usize,
+    identification: u32,
+) -> io::Result<()> {
+    let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+    let (source, source_port) = envelope.source.zip(envelope.source_port).ok_or_else(invalid)?;
+    let to = envelope.destination;
+    let addresses = Addresses::new(source, to.ip()).ok_or_else(invalid)?;
+    let ports = udp::Repr { source_port, destination_port: to.port() };
+    let header = ports.header(&addresses, payload).map_err(|_| invalid())?;
+    for piece in pieces(header.len() + payload.len(), &addresses, mtu) {
+        let mut buffer = [0; HEADER_BYTES_MAX];
+        let ip = ip_header(envelope, &addresses, piece, identification, &mut buffer).ok_or_else(invalid)?;
+        // A piece begins with the UDP header or behind it: it has eight bytes, and so has the least piece.
+        let udp = if piece.start == 0 { &header[..] } else { &[] };
+        let data = &payload[piece.start.saturating_sub(header.len())..piece.end - header.len()];
+        send_packet(envelope, socket, &[ip, udp, data].map(IoSlice::new))?;
+    }
+    Ok(())
+}
+
+fn send_packet(envelope: &Envelope, socket: BorrowedFd<'_>, packet: &[IoSlice<'_>]) -> io::Result<()> {
+    let mut to = envelope.scoped_destination();
+    // The raw sockets of IPv6 take a port for a protocol number, which must be the socket's or 0.
+    to.set_port(0);
+    let mut control = Control::default();
+    // The source is in the header; named here it would have to be the host's.
+    control.push_way_out(to, envelope.ifindex, None);
+    let to = SockAddr::from(to);
+    let message = MsgHdr::new().with_addr(&to).with_buffers(packet).with_control(control.as_bytes());
+    SockRef::from(&socket).sendmsg(&message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)?;
+    Ok(())
+}
+
+/// How a UDP datagram of `length` bytes is divided.
+fn pieces(length: usize, addresses: &Addresses, mtu: usize) -> impl Iterator<Item = Piece> {
+    let (whole, fragment) = match addresses {
+        Addresses::V4 { .. } => (ipv4::HEADER_LEN, ipv4::HEADER_LEN),
+        Addresses::V6 { .. } => (ipv6::HEADER_LEN, HEADER_BYTES_MAX),
+    };
+    // Offsets are told in units of eight bytes.
+    let step = if whole + length <= mtu { length } else { (mtu.saturating_sub(fragment) & !7).max(8) }.max(1);
+    (0..length).step_by(step).map(move |start| {
+        let end = (start + step).min(length);
+        Piece { start, end, more: end < length }
+    })
+}
+
+/// Everything before a piece, at the start of `buffer`.
+fn ip_header<'b>(
+    envelope: &Envelope,
+    addresses: &Addresses,
+    piece: Piece,
+    identification: u32,
+    buffer: &'b mut [u8; HEADER_BYTES_MAX],
+) -> Option<&'b [u8]> {
+    let Envelope { ttl, traffic_class, .. } = *envelope;
+    let (payload_len, fragment_offset) = (piece.end - piece.start, u16::try_from(piece.start).ok()?);
+    match *addresses {
+        Addresses::V4 { source, destination } => {
+            let header = ipv4::Repr {
+                source,
+                destination,
+                protocol: Protocol::UDP,
+                ttl,
+                traffic_class,
+                // The kernel gives a packet that is whole one of its own for 0.
+                identification: if piece.is_whole() { 0 } else { (identification as u16).max(1) },
+                dont_fragment: false,
+                more_fragments: piece.more,
+                fragment_offset,
+                options: &[],
+                payload_len,
+            };
+            header.emit(&mut buffer[..]).ok()?;
+            Some(&buffer[..header.header_len()])
+        }
+        Addresses::V6 { source, destination } => {
+            let (next_header, extra) =
+                if piece.is_whole() { (Protocol::UDP, 0) } else { (Protocol::FRAGMENT, FRAGMENT_LEN) };
+            let header = ipv6::Repr {
+                source,
+                destination,
+                next_header,
+                hop_limit: ttl,
+                traffic_class,
+                flow_label: 0,
+                payload_len: extra + payload_len,
+            };
+            let rest = header.emit(&mut buffer[..]).ok()?;
+            if !piece.is_whole() {
+                let next_header = Protocol::UDP;
+                let fragment =
+                    Fragment { next_header, offset: fragment_offset, more: piece.more, identification };
+                fragment.emit(rest).ok()?;
+            }
+            Some(&buffer[..ipv6::HEADER_LEN + extra])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(length: usize, mtu: usize, ipv6: bool) -> Vec<Piece> {
+        let any: [std::net::IpAddr; 2] =
+            if ipv6 { ["::1", "ff3e::1"] } else { ["10.0.0.1", "239.1.1.1"] }.map(|ip| ip.parse().unwrap());
+        pieces(length, &Addresses::new(any[0], any[1]).unwrap(), mtu).collect()
+    }
+
+    #[test]
+    fn a_datagram_is_cut_only_where_it_must_be() {
+        for (ipv6, header) in [(false, 20), (true, 40)] {
+            assert_eq!(cut(1500 - header, 1500, ipv6).len(), 1);
+            assert_eq!(cut(1500 - header + 1, 1500, ipv6).len(), 2);
+            assert!(cut(8, 1500, ipv6)[0].is_whole(), "an empty payload still has its UDP header");
+        }
+    }
+
+    #[test]
+    fn pieces_follow_each_other_in_units_of_eight_bytes_and_fit() {
+        for (length, mtu, ipv6) in
+            [(1481, 1500, false), (65_515, 1500, true), (8980, 1281, true), (999, 0, false)]
+        {
+            let pieces = cut(length, mtu, ipv6);
+            let header = if ipv6 { HEADER_BYTES_MAX } else { ipv4::HEADER_LEN };
+            let mut next = 0;
+            for piece in &pieces {
+                assert_eq!((piece.start, piece.start % 8, piece.more), (next, 0, piece.end < length));
+                assert!(piece.end - piece.start + header <= mtu.max(header + 8), "{piece:?}");
+                next = piece.end;
+            }
+            assert_eq!(next, length);
+        }
+    }
+}
