@@ -19,7 +19,7 @@ pub(crate) const QUIET: Duration = Duration::from_millis(150);
 /// Counters that have not moved for so long count nothing that arrived before.
 const SETTLE: Duration = Duration::from_millis(50);
 
-const PROGRAMS: Programs =
+pub(crate) const PROGRAMS: Programs =
     Programs { mcrd: env!("CARGO_BIN_EXE_mcrd"), mcrctl: env!("CARGO_BIN_EXE_mcrctl") };
 
 /// Bytes a real receiver's socket holds.

@@ -5,7 +5,9 @@
 #![expect(clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
 
 mod bed;
+mod circles;
 mod drops;
+mod egress;
 mod expected;
 mod fan_out;
 mod kinds;
