@@ -3,6 +3,7 @@
 //! The programs are the caller's, by path, so that this crate needs none of the code under test. Each relay has a
 //! folder of its own for its socket and rule file, and goes with its value.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -29,6 +30,12 @@ pub struct Programs {
     pub mcrd: &'static str,
     /// The control program.
     pub mcrctl: &'static str,
+}
+
+/// One rule as its file has it.
+#[must_use]
+pub fn rule(name: &str, input: &str, outputs: &[impl AsRef<str> + fmt::Debug]) -> String {
+    format!("[[rule]]\nname = {name:?}\ninput = {input:?}\noutputs = {outputs:?}\n")
 }
 
 /// A running daemon.
@@ -129,9 +136,18 @@ impl Relay {
     /// When it does not end within 30 s.
     #[must_use]
     pub fn ctl(&self, arguments: &[&str]) -> Finished {
+        self.ctl_within(arguments, ANSWER)
+    }
+
+    /// The same, with a time limit of the caller's.
+    ///
+    /// # Panics
+    /// When it does not end within `timeout`.
+    #[must_use]
+    pub fn ctl_within(&self, arguments: &[&str], timeout: Duration) -> Finished {
         let mut command = Command::new(self.programs.mcrctl);
         command.arg("--socket").arg(self.socket()).args(arguments);
-        run(command, ANSWER)
+        run(command, timeout)
     }
 
     /// Runs the control program and hands back its standard output.

@@ -35,9 +35,7 @@ fn rule_file(rules: u32) -> String {
     let group = |second: u8, number| Ipv4Addr::from_bits(Ipv4Addr::new(239, second, 0, 0).to_bits() + number);
     let rule = |number| {
         let (input, output) = (group(1, number), group(2, number));
-        format!(
-            "[[rule]]\nname = 'r{number}'\ninput = '{input}%r-in:5000'\noutputs = ['{output}%r-out:5000']\n"
-        )
+        testbed::rule(&format!("r{number}"), &format!("{input}%r-in:5000"), &[format!("{output}%r-out:5000")])
     };
     (0..rules).map(rule).collect()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use testbed::{Chain, Daemon, Link, Netns, Programs, Relay, Stats, eventually, run};
+use testbed::{Chain, Daemon, Link, Netns, Programs, Relay, Stats, eventually, rule, run};
 
 const PROGRAMS: Programs =
     Programs { mcrd: env!("CARGO_BIN_EXE_mcrd"), mcrctl: env!("CARGO_BIN_EXE_mcrctl") };
@@ -54,8 +54,7 @@ impl Run {
         for (hop, place) in (1..).zip(&chain.relays) {
             wire_size(&place.egress.link)?;
             let (input, output) = (format!("239.1.{hop}.1%r-in:5000"), hop + 1);
-            let rule = format!("[[rule]]\nname = 'hop'\ninput = '{input}'\n");
-            let file = format!("{rule}outputs = ['239.1.{output}.1%r-out:5000']\n");
+            let file = rule("hop", &input, &[format!("239.1.{output}.1%r-out:5000")]);
             // Neighbours in the row on different cores.
             relays.push(start_relay(place.netns(), &file, hop % 2)?);
         }

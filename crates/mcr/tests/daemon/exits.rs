@@ -7,9 +7,9 @@ use std::process::Command;
 
 use testbed::process::Finished;
 use testbed::relay::Relay;
-use testbed::{Netns, run, skip_unless_available};
+use testbed::{Netns, rule, run, skip_unless_available};
 
-use crate::fixture::{PATIENCE, PROGRAMS, Place, keys, rule};
+use crate::fixture::{PATIENCE, PROGRAMS, Place, keys};
 
 const RULE: [&str; 3] = ["a", "239.1.1.1%r-in:5000", "239.2.2.1%r-out:6000"];
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testbed::relay::{Programs, Relay};
+
 use testbed::{Line, Probe, Seen, Sender};
 
 pub(crate) const PROGRAMS: Programs =
@@ -60,11 +61,6 @@ pub(crate) fn line(prefix: &str) -> Line {
         testbed::eventually(PATIENCE, "carrier", || port.link.carrier().unwrap());
     }
     line
-}
-
-/// A rule as the file has it.
-pub(crate) fn rule(name: &str, input: &str, outputs: &[&str]) -> String {
-    format!("[[rule]]\nname = \"{name}\"\ninput = \"{input}\"\noutputs = {outputs:?}\n")
 }
 
 /// Datagrams under way, numbered from 0.

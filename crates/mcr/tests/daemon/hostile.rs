@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 
-use testbed::skip_unless_available;
+use testbed::{rule, skip_unless_available};
 
-use crate::fixture::{PATIENCE, Place, assert_all_arrive, rule};
+use crate::fixture::{PATIENCE, Place, assert_all_arrive};
 
 #[test]
 fn hostile_clients_do_not_stop_the_relaying() {

@@ -1,8 +1,8 @@
 //! Rules whose interface is not there, not up, or comes and goes: accepted, said so, live when it is time.
 
-use testbed::{Veth, eventually, skip_unless_available};
+use testbed::{Link, Veth, eventually, rule, skip_unless_available};
 
-use crate::fixture::{PATIENCE, Place, numbers, rule, send_numbered};
+use crate::fixture::{PATIENCE, Place, numbers, send_numbered};
 
 const UNKNOWN: &str = "interface eth9 does not exist";
 
@@ -51,11 +51,10 @@ fn a_rule_follows_its_interface() {
     skip_unless_available!();
     let mut place = Place::start("dm-follow", "");
     let (relay, netns) = (&mut place.relay, place.line.relay().clone());
+    let v0 = Link::existing(&netns, "v0");
     let (input, output) = ("239.1.1.1%v0:5000", "239.2.2.1%r-out:6000");
     assert!(relay.ctl_ok(&["add", "a", input, output]).contains("pending: interface v0 does not exist"));
-    let groups = || netns.enter(|| std::fs::read_to_string("/proc/thread-self/net/igmp").unwrap());
-    // 239.1.1.1 as /proc/net/igmp has it: in the byte order of the wire, read as a little-endian number.
-    let joined = || groups().contains("010101EF");
+    let joins = || v0.joins([239, 1, 1, 1]).unwrap();
     let mut probe =
         testbed::Probe::on(&place.line.receiver.link).unwrap().only(|seen| seen.dport == Some(6000));
 
@@ -64,7 +63,7 @@ fn a_rule_follows_its_interface() {
         let cable = Veth::pair((&netns, "v0"), (&far, "f0")).unwrap();
         cable.b.add_address("10.9.9.2".parse().unwrap(), 24).unwrap();
         relay.wait_state("a", "active", PATIENCE);
-        eventually(PATIENCE, "the group is joined", joined);
+        eventually(PATIENCE, "the group is joined", || joins() == 1);
         let sender = testbed::Sender::open(&cable.b, "10.9.9.2:4000".parse().unwrap()).unwrap();
         send_numbered(&sender, "239.1.1.1:5000", round, 1);
         assert_eq!(numbers(&probe.expect(1, PATIENCE)), [round]);
@@ -84,7 +83,7 @@ fn a_rule_follows_its_interface() {
         eventually(PATIENCE, "the interface is missed", || {
             relay.state("a").1 == "interface v0 does not exist"
         });
-        assert!(!joined(), "{}", groups());
+        assert_eq!(joins(), 0);
     }
     let lines = |words: &str| relay.daemon().lines().iter().filter(|line| line.text.contains(words)).count();
     let mut lines = lines;

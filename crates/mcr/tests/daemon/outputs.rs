@@ -5,9 +5,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use testbed::process::Stream;
-use testbed::{EgressStats, IngressStats, skip_unless_available};
+use testbed::{EgressStats, IngressStats, rule, skip_unless_available};
 
-use crate::fixture::{PATIENCE, Place, keys, rule, send_numbered, signal};
+use crate::fixture::{PATIENCE, Place, keys, send_numbered, signal};
 
 fn config() -> String {
     rule("a", "239.1.1.1%r-in:5000", &["239.2.2.1%r-out:6000", "10.10.2.100:6001"])

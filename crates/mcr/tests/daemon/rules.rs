@@ -1,8 +1,8 @@
 //! The running set: many rules, changes under traffic, what a change leaves alone, and a file refused.
 
-use testbed::skip_unless_available;
+use testbed::{rule, skip_unless_available};
 
-use crate::fixture::{PATIENCE, Place, assert_all_arrive, numbers, rule, send_numbered};
+use crate::fixture::{PATIENCE, Place, assert_all_arrive, numbers, send_numbered};
 
 fn many(count: usize) -> String {
     let one = |n: usize| {

@@ -3,9 +3,9 @@
 use std::fs;
 
 use rustix::process::Signal;
-use testbed::{Netns, skip_unless_available};
+use testbed::{Netns, rule, skip_unless_available};
 
-use crate::fixture::{PATIENCE, Place, assert_all_arrive, numbers, rule, send_numbered, signal};
+use crate::fixture::{PATIENCE, Place, assert_all_arrive, numbers, send_numbered, signal};
 
 fn config() -> String {
     rule("a", "239.1.1.1%r-in:5000", &["239.2.2.1%r-out:6000"])

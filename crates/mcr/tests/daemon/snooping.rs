@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use testbed::relay::Relay;
-use testbed::{Bridge, Link, Netns, Probe, Sender, eventually, skip_unless_available};
+use testbed::{Bridge, Link, Netns, Probe, Sender, eventually, rule, skip_unless_available};
 
-use crate::fixture::{PATIENCE, PROGRAMS, Traffic, numbers, rule, signal};
+use crate::fixture::{PATIENCE, PROGRAMS, Traffic, numbers, signal};
 
 /// A switch forgets who has not reported for so long (RFC 3376, section 8.4), instead of 260 s.
 const MEMBERSHIP: Duration = Duration::from_secs(3);

@@ -9,9 +9,9 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
-use testbed::{Line, Probe, Sender, eventually, run, skip_unless_available};
+use testbed::{Line, Probe, Sender, eventually, rule, run, skip_unless_available};
 
-use crate::fixture::{PATIENCE, PROGRAMS, line, rule, send_numbered, signal};
+use crate::fixture::{PATIENCE, PROGRAMS, line, send_numbered, signal};
 
 /// A daemon that writes into these pipes.
 struct Piped {

@@ -8,9 +8,9 @@ use std::time::Instant;
 use rustix::process::Signal;
 use serde_json::Value;
 use testbed::relay::Relay;
-use testbed::{Sender, skip_unless_available};
+use testbed::{Sender, rule, skip_unless_available};
 
-use crate::fixture::{PATIENCE, Place, assert_all_arrive, numbers, rule, send_numbered, signal};
+use crate::fixture::{PATIENCE, Place, assert_all_arrive, numbers, send_numbered, signal};
 
 fn config() -> String {
     rule("a", "239.1.1.1%r-in:5000", &["239.2.2.1%r-out:6000"])

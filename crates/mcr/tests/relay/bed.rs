@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use serde_json::Value;
 use testbed::process::Signal;
+
 use testbed::{Fan, Injector, Port, Probe, Programs, Relay, Stats, eventually};
 
 /// A packet crosses the relay within this, also where many tests share few cores.
@@ -177,11 +178,6 @@ pub(crate) fn listen(port: &Port, to: &str) -> UdpSocket {
         _ => {}
     }
     socket
-}
-
-/// Lines of a rule file for one rule.
-pub(crate) fn rule(name: &str, input: &str, outputs: &[&str]) -> String {
-    format!("[[rule]]\nname = {name:?}\ninput = {input:?}\noutputs = {outputs:?}\n")
 }
 
 impl Arrivals {

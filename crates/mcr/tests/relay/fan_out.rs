@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use testbed::{Injector, skip_unless_available};
+use testbed::{Injector, rule, skip_unless_available};
 
-use crate::bed::{Bed, QUIET, SOON, rule};
+use crate::bed::{Bed, QUIET, SOON};
 use crate::expected::{Expected, payload, payloads};
 
 #[test]
@@ -54,7 +54,6 @@ fn one_rule_feeds_sixteen_outputs() {
     skip_unless_available!();
     let place = |at: usize| (format!("239.2.2.{at}%r-out{}:6000", 1 + at % 3), format!("239.2.2.{at}:6000"));
     let outputs: Vec<_> = (0..16).map(|at| place(at).0).collect();
-    let outputs: Vec<_> = outputs.iter().map(String::as_str).collect();
     let mut bed = Bed::new("rlf", 3, &rule("sixteen", "239.1.1.1%r-in:5000", &outputs));
     let sent = payloads(200, 1000);
     for payload in &sent {

@@ -1,8 +1,8 @@
 //! Each kind of address in, each kind out: groups and hosts, IPv4 and IPv6, in any mix.
 
-use testbed::{Datagram, Seen, skip_unless_available};
+use testbed::{Datagram, Seen, rule, skip_unless_available};
 
-use crate::bed::{Bed, QUIET, SOON, rule};
+use crate::bed::{Bed, QUIET, SOON};
 use crate::expected::{Expected, number, payload, payloads};
 
 /// One of each kind, with the address part a rule writes.

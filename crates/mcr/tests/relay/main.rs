@@ -14,6 +14,7 @@ mod kinds;
 mod membership;
 mod options;
 mod refusals;
+mod reports;
 mod segments;
 mod sizes;
 mod sources;

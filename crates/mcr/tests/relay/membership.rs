@@ -1,12 +1,13 @@
 //! Memberships as the kernel shows them: there while a rule runs, gone with it.
 
 use std::fs;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use testbed::topology::segment;
-use testbed::{Injector, Netns, Probe, eventually, skip_unless_available};
+use testbed::{Injector, Link, Netns, Probe, eventually, rule, skip_unless_available};
 
-use crate::bed::{Bed, SOON, rule};
+use crate::bed::{Bed, SOON};
+use crate::reports::{Record, left, records};
 
 /// One line of `/proc/net/mcfilter` or `mcfilter6`: a source that sockets include or exclude.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,41 +17,19 @@ struct Filter {
     exclude: u32,
 }
 
+fn joins(link: &Link, group: impl Into<IpAddr>) -> u32 {
+    link.joins(group).unwrap()
+}
+
 fn read(netns: &Netns, file: &str) -> String {
     netns.enter(|| fs::read_to_string(format!("/proc/thread-self/net/{file}"))).unwrap()
 }
 
-/// Sockets that joined a group on an interface, as `/proc/net/igmp` counts them.
-fn users4(netns: &Netns, interface: &str, group: Ipv4Addr) -> u32 {
-    let wanted = format!("{:08X}", u32::from_ne_bytes(group.octets()));
-    let (mut on_interface, mut users) = (false, 0);
-    for line in read(netns, "igmp").lines().skip(1) {
-        let words: Vec<_> = line.split_whitespace().collect();
-        if line.starts_with(|first: char| first.is_ascii_digit()) {
-            on_interface = words[1].trim_end_matches(':') == interface;
-        } else if on_interface && words[0] == wanted {
-            users += words[1].parse::<u32>().unwrap();
-        }
-    }
-    users
-}
-
-fn users6(netns: &Netns, interface: &str, group: Ipv6Addr) -> u32 {
-    let wanted: String = group.octets().iter().map(|octet| format!("{octet:02x}")).collect();
-    let text = read(netns, "igmp6");
-    let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    lines
-        .filter(|words| words[1] == interface && words[2] == wanted)
-        .map(|words| words[3].parse::<u32>().unwrap())
-        .sum()
-}
-
-/// Whether an IGMPv3 report (RFC 3376, section 4.2) asked for the group from that one source since last looked.
+/// Whether the group was asked for from that one source since last looked.
 fn reported(probe: &mut Probe, group: Ipv4Addr, source: Ipv4Addr) -> bool {
-    const REPORT: u8 = 0x22;
-    let record = [group.octets(), source.octets()].concat();
-    let asks = |message: &[u8]| message.windows(record.len()).any(|bytes| bytes == record);
-    probe.others().iter().any(|other| other.payload.first() == Some(&REPORT) && asks(&other.payload))
+    let (group, source) = (IpAddr::V4(group), IpAddr::V4(source));
+    let asks = |record: &Record| record.group == group && record.sources.contains(&source);
+    records(probe).iter().any(|record| asks(record) && !record.leaves())
 }
 
 /// The kernel lists a device's sources only if the group it joined last has some.
@@ -84,20 +63,20 @@ const SOURCE6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0x100);
 fn groups_are_joined_while_rules_need_them() {
     skip_unless_available!();
     let mut bed = Bed::new("rlm", 1, &rule("first", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"]));
-    let netns = bed.fan.relay().clone();
-    assert_eq!(users4(&netns, "r-in", GROUP), 1);
-    assert_eq!(users4(&netns, "r-out1", GROUP), 0);
-    assert_eq!(users4(&netns, "r-out1", Ipv4Addr::new(239, 2, 2, 2)), 0, "outputs are not joined");
+    let (input, output) = (bed.fan.ingress.link.clone(), bed.fan.egress[0].link.clone());
+    assert_eq!(joins(&input, GROUP), 1);
+    assert_eq!(joins(&output, GROUP), 0);
+    assert_eq!(joins(&output, Ipv4Addr::new(239, 2, 2, 2)), 0, "outputs are not joined");
     bed.relay.ctl_ok(&["add", "second", "239.1.1.1%r-in:5001", "239.2.2.3%r-out1:6000"]);
     bed.relay.ctl_ok(&["add", "six", "[ff3e::1:1]%r-in", "[ff3e::2:2]%r-out1"]);
-    assert_eq!((users4(&netns, "r-in", GROUP), users6(&netns, "r-in", GROUP6)), (1, 1));
+    assert_eq!((joins(&input, GROUP), joins(&input, GROUP6)), (1, 1));
     bed.relay.ctl_ok(&["remove", "first"]);
-    assert_eq!(users4(&netns, "r-in", GROUP), 1, "the second rule still needs it");
+    assert_eq!(joins(&input, GROUP), 1, "the second rule still needs it");
     bed.relay.ctl_ok(&["remove", "second"]);
-    eventually(SOON, "it is left", || users4(&netns, "r-in", GROUP) == 0);
-    assert_eq!(users6(&netns, "r-in", GROUP6), 1);
+    eventually(SOON, "it is left", || joins(&input, GROUP) == 0);
+    assert_eq!(joins(&input, GROUP6), 1);
     bed.relay.stop();
-    assert_eq!(users6(&netns, "r-in", GROUP6), 0);
+    assert_eq!(joins(&input, GROUP6), 0);
 }
 
 #[test]
@@ -107,7 +86,7 @@ fn sources_are_joined_one_by_one() {
         + &rule("two", "10.10.1.101@232.1.1.1%r-in:5000", &["239.2.2.3%r-out1:6000"])
         + &rule("six", "[fd00:1::100]@[ff3e::1:1]%r-in", &["[ff3e::2:2]%r-out1"]);
     let mut bed = Bed::new("rlm", 1, &rules);
-    let netns = bed.fan.relay().clone();
+    let (netns, input) = (bed.fan.relay().clone(), bed.fan.ingress.link.clone());
     let included = || Some(Filter { interface: "r-in".to_owned(), include: 1, exclude: 0 });
     assert_eq!(filter4(&netns, SOURCE_GROUP, SOURCE), included());
     assert_eq!(filter4(&netns, SOURCE_GROUP, OTHER), included());
@@ -117,20 +96,20 @@ fn sources_are_joined_one_by_one() {
     assert_eq!(filter4(&netns, SOURCE_GROUP, OTHER), included());
     bed.relay.ctl_ok(&["remove", "six"]);
     eventually(SOON, "its source is left", || filter6(&netns, GROUP6, SOURCE6).is_none());
-    assert_eq!(users6(&netns, "r-in", GROUP6), 0);
+    assert_eq!(joins(&input, GROUP6), 0);
     bed.relay.stop();
-    assert_eq!(users4(&netns, "r-in", SOURCE_GROUP), 0);
+    assert_eq!(joins(&input, SOURCE_GROUP), 0);
 }
 
 #[test]
 fn a_kill_leaves_no_membership_and_a_new_start_joins_again() {
     skip_unless_available!();
     let mut bed = Bed::new("rlm", 1, &rule("first", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"]));
-    let netns = bed.fan.relay().clone();
+    let input = bed.fan.ingress.link.clone();
     bed.relay.kill();
-    eventually(SOON, "the membership went with its process", || users4(&netns, "r-in", GROUP) == 0);
+    eventually(SOON, "the membership went with its process", || joins(&input, GROUP) == 0);
     bed.relay.start_again().unwrap();
-    assert_eq!(users4(&netns, "r-in", GROUP), 1);
+    assert_eq!(joins(&input, GROUP), 1);
     bed.input.udp("10.10.1.100:4000", "239.1.1.1:5000", 16, 0, b"again").unwrap();
     assert_eq!(bed.probes[0].expect_one(SOON).payload, b"again");
 }
@@ -142,7 +121,7 @@ fn groups_are_joined_again_when_their_interface_returns() {
     let rules = rule("any", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"])
         + &rule("source", "10.10.1.100@232.1.1.1%r-in:5000", &["239.2.2.3%r-out1:6000"]);
     let mut bed = Bed::new("rlm", 1, &rules);
-    let netns = bed.fan.relay().clone();
+    let (netns, input) = (bed.fan.relay().clone(), bed.fan.ingress.link.clone());
     let mut reports = Probe::on(&bed.fan.sender.link).unwrap();
     bed.fan.ingress.link.down().unwrap();
     bed.relay.wait_state("any", "pending", SOON);
@@ -150,7 +129,7 @@ fn groups_are_joined_again_when_their_interface_returns() {
     bed.fan.ingress.link.up().unwrap();
     bed.relay.wait_state("any", "active", SOON);
     eventually(SOON, "the source is reported again", || reported(&mut reports, SOURCE_GROUP, SOURCE));
-    assert_eq!((users4(&netns, "r-in", GROUP), users4(&netns, "r-in", SOURCE_GROUP)), (1, 1));
+    assert_eq!((joins(&input, GROUP), joins(&input, SOURCE_GROUP)), (1, 1));
     bed.input.udp("10.10.1.100:4000", "239.1.1.1:5000", 16, 0, b"again").unwrap();
     assert_eq!(bed.probes[0].expect_one(SOON).payload, b"again");
 
@@ -163,27 +142,10 @@ fn groups_are_joined_again_when_their_interface_returns() {
     let mut reports = Probe::on(&far.link).unwrap();
     bed.relay.wait_state("any", "active", SOON);
     eventually(SOON, "the source is reported again", || reported(&mut reports, SOURCE_GROUP, SOURCE));
-    assert_eq!((users4(&netns, "r-in", GROUP), users4(&netns, "r-in", SOURCE_GROUP)), (1, 1));
+    assert_eq!((joins(&input, GROUP), joins(&input, SOURCE_GROUP)), (1, 1));
     Injector::on(&far.link).unwrap().udp("10.10.1.100:4000", "232.1.1.1:5000", 16, 0, b"new").unwrap();
     assert_eq!(bed.probes[0].expect_one(SOON).payload, b"new");
 }
-
-/// Group records that IGMPv3 reports (RFC 3376, section 4.2) brought since last looked: type and group.
-fn records(probe: &mut Probe) -> Vec<(u8, Ipv4Addr)> {
-    let mut found = Vec::new();
-    for report in probe.others().iter().filter(|other| other.payload.first() == Some(&0x22)) {
-        let mut records = &report.payload[8..];
-        while let [kind, words, high, low, a, b, c, d, ..] = *records {
-            found.push((kind, Ipv4Addr::new(a, b, c, d)));
-            let sources = usize::from(u16::from_be_bytes([high, low]));
-            records = &records[8 + 4 * (sources + usize::from(words))..];
-        }
-    }
-    found
-}
-
-/// TO_IN with no source is how IGMPv3 leaves (RFC 3376, section 5.1).
-const LEAVES: u8 = 3;
 
 #[test]
 fn upstream_sees_no_gap_while_a_rule_is_replaced() {
@@ -200,12 +162,12 @@ fn upstream_sees_no_gap_while_a_rule_is_replaced() {
     bed.relay.ctl_ok(&["remove", "mark"]);
     let mut seen = Vec::new();
     eventually(SOON, "the mark is left", || {
-        seen.extend(records(&mut upstream));
-        seen.contains(&(LEAVES, Ipv4Addr::new(239, 9, 9, 9)))
+        seen.extend(left(&mut upstream));
+        seen.contains(&IpAddr::from([239, 9, 9, 9]))
     });
-    assert!(!seen.contains(&(LEAVES, GROUP)), "{seen:?}");
+    assert!(!seen.contains(&GROUP.into()), "{seen:?}");
     bed.relay.ctl_ok(&["remove", "first"]);
-    eventually(SOON, "in the end it is left", || records(&mut upstream).contains(&(LEAVES, GROUP)));
+    eventually(SOON, "in the end it is left", || left(&mut upstream).contains(&GROUP.into()));
 }
 
 #[test]
@@ -220,7 +182,7 @@ fn a_limit_of_the_kernel_is_named_and_met_again_when_it_is_raised() {
     assert!(reason.contains("raise net.ipv4.igmp_max_memberships"), "{reason}");
     netns.sysctl("net.ipv4.igmp_max_memberships", "20").unwrap();
     bed.relay.wait_state("first", "active", SOON);
-    assert_eq!(users4(&netns, "r-in", GROUP), 1);
+    assert_eq!(joins(&bed.fan.ingress.link, GROUP), 1);
 }
 
 #[test]

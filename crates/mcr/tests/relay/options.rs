@@ -1,21 +1,9 @@
 //! What an output may ask for: TTL, DSCP, source address and port, bursts.
 
-use testbed::{Datagram, skip_unless_available};
+use testbed::{Datagram, rule, skip_unless_available};
 
-use crate::bed::{Bed, QUIET, SOON, rule};
+use crate::bed::{Bed, QUIET, SOON};
 use crate::expected::{Expected, number, payloads};
-
-/// Relays through one rule whose outputs have the options given, and hands out their groups in order.
-fn with_options(input: &str, group: impl Fn(usize) -> String, options: &[&str]) -> (Bed, Vec<String>) {
-    let outputs: Vec<_> = options
-        .iter()
-        .enumerate()
-        .map(|(at, options)| format!("{}%r-out1:6000{options}", group(at)))
-        .collect();
-    let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
-    let groups = (0..options.len()).map(|at| format!("{}:6000", group(at))).collect();
-    (Bed::new("rlo", 1, &rule("options", input, &outputs)), groups)
-}
 
 const OPTIONS: [&str; 16] = [
     "",
@@ -65,34 +53,35 @@ fn assert_options(bed: &mut Bed, groups: &[String], sent: &[Vec<u8>], foreign: &
     bed.probes[0].expect_silence(QUIET);
 }
 
+/// Each option on a leg of its own, for what `source` sends to `address`; the legs' groups are in order.
+fn each_option_acts(address: &str, source: &str, group: impl Fn(usize) -> String, foreign: &str) {
+    let outputs = OPTIONS.iter().enumerate().map(|(at, options)| {
+        let options = options.replace("FOREIGN", foreign);
+        format!("{}%r-out1:6000{options}", group(at))
+    });
+    let input = format!("{address}%r-in:5000");
+    let mut bed = Bed::new("rlo", 1, &rule("options", &input, &outputs.collect::<Vec<_>>()));
+    let groups: Vec<_> = (0..OPTIONS.len()).map(|at| format!("{}:6000", group(at))).collect();
+    let sent = payloads(30, 200);
+    for payload in &sent {
+        let datagram = Datagram::between(&format!("{source}:4000"), &format!("{address}:5000"));
+        bed.input.send(&datagram.ttl(9).dscp(10).ecn(1).payload(payload.clone())).unwrap();
+    }
+    assert_options(&mut bed, &groups, &sent, foreign, source.trim_matches(['[', ']']));
+    bed.finish().assert_all_relayed(30, OPTIONS.len() as u64);
+}
+
 #[test]
 fn each_option_acts_on_its_own_leg_only() {
     skip_unless_available!();
-    let options = OPTIONS.map(|options| options.replace("FOREIGN", "192.0.2.9"));
-    let options = options.each_ref().map(String::as_str);
-    let (mut bed, groups) = with_options("239.1.1.1%r-in:5000", |at| format!("239.2.2.{at}"), &options);
-    let sent = payloads(30, 200);
-    for payload in &sent {
-        let datagram = Datagram::between("192.0.2.77:4000", "239.1.1.1:5000").ttl(9).dscp(10).ecn(1);
-        bed.input.send(&datagram.payload(payload.clone())).unwrap();
-    }
-    assert_options(&mut bed, &groups, &sent, "192.0.2.9", "192.0.2.77");
-    bed.finish().assert_all_relayed(30, 16);
+    each_option_acts("239.1.1.1", "192.0.2.77", |at| format!("239.2.2.{at}"), "192.0.2.9");
 }
 
 #[test]
 fn each_option_acts_in_ipv6_too() {
     skip_unless_available!();
-    let options = OPTIONS.map(|options| options.replace("FOREIGN", "2001:db8:9::9"));
-    let options = options.each_ref().map(String::as_str);
-    let (mut bed, groups) = with_options("[ff3e::1:1]%r-in:5000", |at| format!("[ff3e::2:{at}]"), &options);
-    let sent = payloads(30, 200);
-    for payload in &sent {
-        let datagram = Datagram::between("[2001:db8:77::77]:4000", "[ff3e::1:1]:5000").ttl(9).dscp(10).ecn(1);
-        bed.input.send(&datagram.payload(payload.clone())).unwrap();
-    }
-    assert_options(&mut bed, &groups, &sent, "2001:db8:9::9", "2001:db8:77::77");
-    bed.finish().assert_all_relayed(30, 16);
+    let group = |at| format!("[ff3e::2:{at}]");
+    each_option_acts("[ff3e::1:1]", "[2001:db8:77::77]", group, "2001:db8:9::9");
 }
 
 #[test]

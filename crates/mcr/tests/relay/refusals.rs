@@ -1,8 +1,8 @@
 //! What the kernel, a device or a receiver refuses costs one leg its packets, visibly, and no other leg any.
 
-use testbed::{Datagram, eventually, skip_unless_available};
+use testbed::{Datagram, eventually, rule, skip_unless_available};
 
-use crate::bed::{Bed, QUIET, SOON, rule};
+use crate::bed::{Bed, QUIET, SOON};
 use crate::expected::{Expected, payload, payloads};
 
 /// What has left on one leg, and what was refused there.

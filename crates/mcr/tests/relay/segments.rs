@@ -1,9 +1,9 @@
 //! Senders on virtual links leave checksums and segmentation to a device that never comes: the relay sees
 //! super-frames and partial checksums, receivers must see neither.
 
-use testbed::{Sender, eventually, skip_unless_available};
+use testbed::{Sender, eventually, rule, skip_unless_available};
 
-use crate::bed::{Bed, QUIET, SOON, rule};
+use crate::bed::{Bed, QUIET, SOON};
 use crate::expected::{Expected, payloads};
 use crate::sizes::read;
 

@@ -3,9 +3,9 @@
 use std::io::ErrorKind;
 use std::net::UdpSocket;
 
-use testbed::{Datagram, Fan, Seen, Sender, skip_unless_available};
+use testbed::{Datagram, Fan, Seen, Sender, rule, skip_unless_available};
 
-use crate::bed::{Bed, QUIET, SOON, rule};
+use crate::bed::{Bed, QUIET, SOON};
 use crate::expected::{Expected, payload, payloads};
 
 #[test]

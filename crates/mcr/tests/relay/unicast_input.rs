@@ -1,11 +1,12 @@
 //! Host addresses as inputs: senders get no ICMP error, and a program that listens keeps its copy.
 
+use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use testbed::{Fan, Probe, eventually, skip_unless_available};
+use testbed::{Fan, Probe, eventually, rule, skip_unless_available};
 
-use crate::bed::{Bed, QUIET, SOON, listen, rule};
+use crate::bed::{Bed, QUIET, SOON, listen};
 use crate::expected::payloads;
 use crate::sizes::read;
 
@@ -38,11 +39,16 @@ fn unreachable(probe: &mut Probe) -> usize {
     others.iter().filter(is_unreachable).count()
 }
 
-#[test]
-fn senders_to_a_host_address_get_no_port_unreachable() {
-    skip_unless_available!();
-    let mut bed = Bed::new("rlu", 1, &rules());
-    let mut back = Probe::on(&bed.fan.sender.link).unwrap();
+/// Whether the kernel answers a sender with port unreachable.
+fn is_refused(fan: &Fan, from: &str, to: &str) -> bool {
+    let socket = connected(fan, from, to);
+    socket.set_read_timeout(Some(QUIET)).unwrap();
+    socket.send(b"anyone?").unwrap();
+    socket.recv(&mut [0; 8]).unwrap_err().kind() == ErrorKind::ConnectionRefused
+}
+
+/// Twenty datagrams to each address are relayed, and none is answered.
+fn assert_unanswered(bed: &mut Bed, back: &mut Probe) {
     for (from, to) in ADDRESSES {
         let socket = connected(&bed.fan, from, to);
         for payload in payloads(20, 100) {
@@ -51,19 +57,23 @@ fn senders_to_a_host_address_get_no_port_unreachable() {
         }
         socket.set_nonblocking(true).unwrap();
         let answer = socket.recv(&mut [0; 8]).unwrap_err();
-        assert_eq!(answer.kind(), std::io::ErrorKind::WouldBlock, "{answer}");
+        assert_eq!(answer.kind(), ErrorKind::WouldBlock, "{answer}");
     }
     back.expect_silence(QUIET);
-    assert_eq!(unreachable(&mut back), 0);
+    assert_eq!(unreachable(back), 0);
+}
+
+#[test]
+fn senders_to_a_host_address_get_no_port_unreachable() {
+    skip_unless_available!();
+    let mut bed = Bed::new("rlu", 1, &rules());
+    let mut back = Probe::on(&bed.fan.sender.link).unwrap();
+    assert_unanswered(&mut bed, &mut back);
     bed.account().assert_all_relayed(40, 1);
 
     // The port is given back with the rule, and then the kernel does answer: the test can fail.
     bed.relay.ctl_ok(&["remove", "host"]);
-    let socket = connected(&bed.fan, ADDRESSES[0].0, ADDRESSES[0].1);
-    socket.set_read_timeout(Some(SOON)).unwrap();
-    socket.send(b"anyone?").unwrap();
-    let refused = socket.recv(&mut [0; 8]).unwrap_err();
-    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{refused}");
+    assert!(is_refused(&bed.fan, ADDRESSES[0].0, ADDRESSES[0].1));
     eventually(SOON, "the probe sees that answer", || unreachable(&mut back) == 1);
 }
 

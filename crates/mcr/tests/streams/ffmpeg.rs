@@ -7,7 +7,7 @@ use std::time::Duration;
 use testbed::{Netns, eventually, json, run, skip_unless_available};
 
 use crate::fixture::{SOON, cores_to_itself, last_stats};
-use crate::programs::{between, lacks, overruns, receiver};
+use crate::programs::{between, joined, lacks, overruns, recorder};
 
 const DONE: Duration = Duration::from_secs(60);
 
@@ -31,18 +31,15 @@ fn an_mpeg_transport_stream_arrives_byte_for_byte() {
         return;
     }
     let _cores = cores_to_itself();
-    let (line, relay) = between("str-ts", "239.1.1.1%r-in:5000", "'239.2.2.2%r-out:6000'");
+    let (line, relay) = between("str-ts", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out:6000"]);
     let folder = tempfile::tempdir().unwrap();
     let (sent, received) = (folder.path().join("sent.ts"), folder.path().join("received.ts"));
-    let netns = line.receiver.netns();
-    let from = "UDP4-RECV:6000,ip-add-membership=239.2.2.2:10.10.2.100";
-    let file = format!("OPEN:{},creat,trunc", received.display());
-    let _socat = receiver(netns, "socat", &["-u", from, &file], 6000, Some("239.2.2.2"));
+    let _socat = recorder(&line.receiver, "239.2.2.2:6000".parse().unwrap(), &received);
     let to = "[f=mpegts]udp://239.1.1.1:5000?localaddr=10.10.1.100&ttl=4&pkt_size=1316";
     send(line.sender.netns(), 4, &sent, to);
 
     let sent = std::fs::read(sent).unwrap();
-    eventually(SOON, format!("all bytes; {}", overruns(netns)), || {
+    eventually(SOON, format!("all bytes; {}", overruns(line.receiver.netns())), || {
         std::fs::metadata(&received).is_ok_and(|metadata| metadata.len() >= sent.len() as u64)
     });
     assert!(std::fs::read(&received).unwrap() == sent, "the stream differs from what was sent");
@@ -74,7 +71,7 @@ fn ffprobe_sees_the_rtp_stream_that_was_sent() {
     }
     let _cores = cores_to_itself();
     // Without a port: RTCP goes by the odd one beside RTP's, and both are kept.
-    let (line, relay) = between("str-rtp", "239.1.1.1%r-in", "'239.2.2.2%r-out'");
+    let (line, relay) = between("str-rtp", "239.1.1.1%r-in", &["239.2.2.2%r-out"]);
     let folder = tempfile::tempdir().unwrap();
     let sent = folder.path().join("sent.ts");
     let netns = line.receiver.netns();
@@ -82,9 +79,7 @@ fn ffprobe_sees_the_rtp_stream_that_was_sent() {
     let received = std::thread::scope(|scope| {
         let ffprobe = netns.command("ffprobe");
         let probing = scope.spawn(move || picture(ffprobe, input, 60));
-        eventually(SOON, "ffprobe has joined", || {
-            netns.ip("maddr show dev d0").unwrap().contains("239.2.2.2")
-        });
+        joined(&line.receiver, "239.2.2.2".parse().unwrap(), "ffprobe");
         let to = "[f=rtp_mpegts]rtp://239.1.1.1:5004?localaddr=10.10.1.100&ttl=4&pkt_size=1316";
         send(line.sender.netns(), 6, &sent, to);
         probing.join().unwrap()

@@ -16,10 +16,9 @@ fn its_server_reports_no_loss() {
         return;
     }
     let _cores = cores_to_itself();
-    let (line, relay) = between("str-iperf", "239.1.1.1%r-in:5001", "'239.2.2.2%r-out:5001,ttl=32'");
-    let netns = line.receiver.netns();
+    let (line, relay) = between("str-iperf", "239.1.1.1%r-in:5001", &["239.2.2.2%r-out:5001,ttl=32"]);
     let args = ["-s", "-u", "-B", "239.2.2.2", "-y", "C"];
-    let server = receiver(netns, "iperf", &args, 5001, Some("239.2.2.2"));
+    let server = receiver(&line.receiver, "iperf", &args, "239.2.2.2:5001".parse().unwrap());
 
     let mut client = line.sender.netns().command("iperf");
     client.args(["-c", "239.1.1.1", "-u", "-T", "32", "-t", "3", "-b", "5m"]);
@@ -37,7 +36,7 @@ fn its_server_reports_no_loss() {
         lines.iter().map(|line| line.text.clone()).find(|text| text.split(',').count() == 14)
     });
     let field = |index: usize| report.split(',').nth(index).unwrap();
-    let overruns = overruns(netns);
+    let overruns = overruns(line.receiver.netns());
     assert_eq!((field(10), field(13)), ("0", "0"), "lost and out of order: {report}; {overruns}");
     // The client counts one more than it puts on the wire.
     let total: u64 = field(11).parse().unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testbed::{Line, skip_unless_available};
+use testbed::{Line, rule, skip_unless_available};
 
 use crate::fixture::{SOON, cores_to_itself, last_stats, relay, send, without_ipv6};
 
@@ -63,9 +63,8 @@ fn sheds_visibly(file: &str, offer: &str, legs: u64, rules: usize) {
 fn sixteen_legs_at_full_offer_lose_at_the_ring_alone() {
     skip_unless_available!();
     let _cores = cores_to_itself();
-    let outputs: Vec<String> = (1..=16).map(|leg| format!("'239.2.0.{leg}%r-out:6000'")).collect();
-    let outputs = outputs.join(", ");
-    let file = format!("[[rule]]\nname = 'fan'\ninput = '239.1.1.1%r-in:5000'\noutputs = [{outputs}]\n");
+    let outputs: Vec<String> = (1..=16).map(|leg| format!("239.2.0.{leg}%r-out:6000")).collect();
+    let file = rule("fan", "239.1.1.1%r-in:5000", &outputs);
     sheds_visibly(&file, "239.1.1.1%s0:5000 --rate max --duration 5", 16, 1);
 }
 
@@ -76,10 +75,8 @@ fn a_small_ring_loses_of_many_flows_and_counts_each() {
     // Flows spread over all workers, each with the smallest ring there is.
     let mut file = "[worker]\nring_mib = 1\n".to_owned();
     for flow in 1..=64 {
-        file += &format!(
-            "[[rule]]\nname = 'flow-{flow}'\ninput = '239.1.1.{flow}%r-in:5000'\n\
-             outputs = ['239.2.1.{flow}%r-out:6000', '239.2.2.{flow}%r-out:6000']\n"
-        );
+        let outputs = [1, 2].map(|leg| format!("239.2.{leg}.{flow}%r-out:6000"));
+        file += &rule(&format!("flow-{flow}"), &format!("239.1.1.{flow}%r-in:5000"), &outputs);
     }
     sheds_visibly(&file, "239.1.1.1%s0:5000 --flows 64 --rate max --duration 5 --size 200", 2, 64);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testbed::{Chain, skip_unless_available};
+use testbed::{Chain, rule, skip_unless_available};
 
 use crate::fixture::{Receiver, cores_to_itself, last_stats, relay, send, without_ipv6};
 
@@ -22,8 +22,8 @@ fn three_relays_in_a_row_lose_nothing_and_agree_to_the_packet() {
     let start = |(hop, place): (usize, &testbed::topology::Relay)| {
         without_ipv6(place.netns());
         let (input, next) = (format!("239.1.{hop}.1%r-in:500{hop}"), hop + 1);
-        let rule = format!("[[rule]]\nname = 'hop-{hop}'\ninput = '{input}'\n");
-        relay(place.netns(), &format!("{rule}outputs = ['239.1.{next}.1%r-out:500{next}']\n"))
+        let output = format!("239.1.{next}.1%r-out:500{next}");
+        relay(place.netns(), &rule(&format!("hop-{hop}"), &input, &[output]))
     };
     let relays: Vec<_> = (1..).zip(&chain.relays).map(start).collect();
     let receiver = Receiver::start(chain.receiver.netns(), &format!("239.1.4.1%d0:5004 --count {PACKETS}"));

@@ -1,9 +1,12 @@
 //! Programs other than our own, at both ends of a relay.
 
+use std::fmt::Debug;
 use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 
-use testbed::{Daemon, Line, Netns, Relay, eventually};
+use testbed::{Daemon, Line, Netns, Port, Relay, eventually, rule};
 
 use crate::fixture::{SOON, relay};
 
@@ -25,31 +28,44 @@ pub(crate) fn lacks(module: &str, programs: &[&str]) -> bool {
 }
 
 /// A relay with one rule between a sender and a receiver.
-pub(crate) fn between(prefix: &str, input: &str, outputs: &str) -> (Line, Relay) {
+pub(crate) fn between(prefix: &str, input: &str, outputs: &[impl AsRef<str> + Debug]) -> (Line, Relay) {
     let line = Line::new(prefix).unwrap();
-    let file = format!("[[rule]]\nname = 'stream'\ninput = '{input}'\noutputs = [{outputs}]\n");
-    let relay = relay(line.relay(), &file);
+    let relay = relay(line.relay(), &rule("stream", input, outputs));
     (line, relay)
 }
 
-/// Starts a program that receives, and waits until it holds its port and has joined its group, if any.
-pub(crate) fn receiver(
-    netns: &Netns,
-    program: &str,
-    args: &[&str],
-    port: u16,
-    group: Option<&str>,
-) -> Daemon {
-    let daemon = Daemon::spawn(netns, program, args).unwrap();
-    eventually(SOON, format!("{program} holds port {port}"), || {
-        !netns.tool(&format!("ss -Hanu sport = :{port}")).unwrap().is_empty()
+/// Starts a program that receives on `at`, and waits until it holds its port and, where that is a group's, has
+/// joined.
+pub(crate) fn receiver(at: &Port, program: &str, args: &[&str], to: SocketAddr) -> Daemon {
+    let daemon = Daemon::spawn(at.netns(), program, args).unwrap();
+    eventually(SOON, format!("{program} holds the port of {to}"), || {
+        !at.netns().tool(&format!("ss -Hanu sport = :{}", to.port())).unwrap().is_empty()
     });
-    if let Some(group) = group {
-        eventually(SOON, format!("{program} has joined {group}"), || {
-            netns.ip("maddr show dev d0").unwrap().contains(group)
-        });
+    if to.ip().is_multicast() {
+        joined(at, to.ip(), program);
     }
     daemon
+}
+
+/// socat on `at`, which writes the payload of all that comes to `to` into a file. It is ready.
+pub(crate) fn recorder(at: &Port, to: SocketAddr, file: &Path) -> Daemon {
+    let port = to.port();
+    let from = match to.ip() {
+        IpAddr::V4(group) if group.is_multicast() => {
+            format!("UDP4-RECV:{port},ip-add-membership={group}:{}", at.v4)
+        }
+        IpAddr::V6(group) if group.is_multicast() => {
+            format!("UDP6-RECV:{port},ipv6-join-group=[{group}]:{}", at.name())
+        }
+        IpAddr::V4(host) => format!("UDP4-RECV:{port},bind={host}"),
+        IpAddr::V6(host) => format!("UDP6-RECV:{port},bind=[{host}]"),
+    };
+    receiver(at, "socat", &["-u", &from, &format!("OPEN:{},creat,trunc", file.display())], to)
+}
+
+/// Waits until a program has joined a group.
+pub(crate) fn joined(at: &Port, group: IpAddr, program: &str) {
+    eventually(SOON, format!("{program} has joined {group}"), || at.link.joins(group).unwrap() > 0);
 }
 
 /// Datagrams the receiver's host had no room for: its own loss, not the relay's.
