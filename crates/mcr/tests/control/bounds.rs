@@ -46,7 +46,8 @@ async fn a_slow_head_and_a_slow_body_are_cut_off() {
     daemon.done(&["ping"]).await;
 }
 
-/// Writes `start`, then a byte each 200 ms for as long as the server takes them; what it answers.
+/// Writes `start`, then a byte each 200 ms for as long as the server takes them; what it answers. The pause is the
+/// client's own pace, which is what is tried here: it stands for no condition.
 async fn drip(daemon: &Daemon, start: &'static str) -> String {
     let (mut read, mut write) = UnixStream::connect(&daemon.socket).await.unwrap().into_split();
     let dripping = tokio::spawn(async move {

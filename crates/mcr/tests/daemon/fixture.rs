@@ -79,6 +79,7 @@ impl Traffic {
             while !stopped.load(Ordering::Relaxed) {
                 sender.send(to, &number.to_be_bytes()).unwrap();
                 number += 1;
+                // The sender's pace, for which nothing waits.
                 let due = start + Duration::from_secs(number) / pps;
                 thread::sleep(due.saturating_duration_since(Instant::now()));
             }

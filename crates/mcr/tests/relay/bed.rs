@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::mem;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
@@ -82,11 +81,16 @@ impl Bed {
         let mut arrivals = Arrivals { probe, datagrams: 0, others: 0, neighbour_discovery: 0, segment: 0 };
         // Neighbour discovery may still be about. Both sides count it, but not at the same moment.
         let mut before = Counters::of(&relay.stats());
+        let mut changed = Instant::now();
         eventually(SOON, "a moment in which nothing arrives", || {
-            arrivals.forget();
-            thread::sleep(SETTLE);
+            let quiet = changed.elapsed();
             let last = mem::replace(&mut before, Counters::of(&relay.stats()));
-            last.totals == before.totals && arrivals.take() == 0
+            let still = last.totals == before.totals && arrivals.take() == 0;
+            if !still {
+                arrivals.forget();
+                changed = Instant::now();
+            }
+            still && quiet >= SETTLE
         });
         Self { relay, input, probes, fan, arrivals, before }
     }
