@@ -12,7 +12,7 @@ use mcr::generator::recv::{self, RecvReport, Until};
 use mcr::generator::send::{Limit, Sender};
 use mcr::generator::stop::Stop;
 use mcr::generator::tap::Tap;
-use mcr::generator::target::{Target, TargetError};
+use mcr::generator::target::{self, Target, TargetError};
 use mcr::generator::transmit::{Headers, TransmitError};
 
 /// Most payload a UDP datagram has over IPv4: 65,535 less both headers (RFC 768, RFC 791).
@@ -58,7 +58,7 @@ struct Send {
     #[arg(long, value_name = "N")]
     count: Option<NonZeroU64>,
     /// Source address; one this host does not own takes CAP_NET_ADMIN. SOURCE@ADDRESS says the same.
-    #[arg(value_parser = host_address, long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_source)]
     source: Option<std::net::IpAddr>,
     /// TTL or hop limit.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..))]
@@ -83,15 +83,6 @@ struct Recv {
     /// End with this many different packets over all flows; what lacks of them is lost.
     #[arg(long, value_name = "N")]
     count: Option<NonZeroU64>,
-}
-
-/// An address a datagram can come from (RFC 1112, section 4: never a group).
-fn host_address(text: &str) -> Result<std::net::IpAddr, String> {
-    match text.parse::<std::net::IpAddr>() {
-        Ok(address) if address.is_multicast() => Err(format!("{address} is a group: name a host's address")),
-        Ok(address) if address.is_unspecified() => Err(format!("{address} is no host: leave the option out")),
-        parsed => parsed.map_err(|error| error.to_string()),
-    }
 }
 
 fn main() -> ExitCode {
@@ -232,6 +223,11 @@ fn parse_size(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|size| (HEADER_BYTES..=PAYLOAD_MAX).contains(size))
         .ok_or_else(|| format!("give {HEADER_BYTES} to {PAYLOAD_MAX} bytes"))
+}
+
+fn parse_source(text: &str) -> Result<std::net::IpAddr, String> {
+    let address = text.parse::<std::net::IpAddr>().map_err(|error| error.to_string())?;
+    target::host(address).map_err(|error| error.to_string())
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

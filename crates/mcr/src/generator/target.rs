@@ -19,6 +19,12 @@ pub enum TargetError {
     /// No such interface here.
     #[error("interface {0} does not exist in this network namespace ({1}): `ip link` lists those that do")]
     InterfaceAbsent(InterfaceName, #[source] std::io::Error),
+    /// A source that only groups have.
+    #[error("source {0} is a group: name a host's address")]
+    SourceGroup(IpAddr),
+    /// `0.0.0.0` or `::` for a source.
+    #[error("source {0} is no host: leave it out")]
+    SourceUnspecified(IpAddr),
     /// More flows than addresses or ports follow.
     #[error("{1} flows from {0} run past the last {2}: use fewer flows or a lower one")]
     TooManyFlows(Box<Endpoint>, u16, &'static str),
@@ -54,6 +60,7 @@ impl Target {
         if !multicast && endpoint.port.is_none() {
             return Err(TargetError::PortMissing(Box::new(endpoint)));
         }
+        endpoint.source.map(host).transpose()?;
         let last = flows.get() - 1;
         if multicast && !advance(endpoint.address, last).is_some_and(|group| group.is_multicast()) {
             return Err(TargetError::TooManyFlows(Box::new(endpoint), flows.get(), "group"));
@@ -141,6 +148,18 @@ impl Target {
     }
 }
 
+/// An address a datagram can come from (RFC 1122, section 3.2.1.3: never a group).
+///
+/// # Errors
+/// It is a group or none at all.
+pub fn host(address: IpAddr) -> Result<IpAddr, TargetError> {
+    match address {
+        group if group.is_multicast() => Err(TargetError::SourceGroup(group)),
+        none if none.is_unspecified() => Err(TargetError::SourceUnspecified(none)),
+        host => Ok(host),
+    }
+}
+
 /// The address `step` further on; absent past the family's last.
 fn advance(address: IpAddr, step: u16) -> Option<IpAddr> {
     match address {
@@ -216,6 +235,8 @@ mod tests {
         assert!(matches!(target("10.0.0.1", 1), Err(TargetError::PortMissing(_))));
         assert!(matches!(target("10.0.0.1:65535", 2), Err(TargetError::TooManyFlows(..))));
         assert!(matches!(target("239.255.255.255%lo:1", 2), Err(TargetError::TooManyFlows(..))));
+        assert!(matches!(target("239.1.1.2@239.1.1.1%lo:1", 1), Err(TargetError::SourceGroup(_))));
+        assert!(matches!(target("[::]@[ff3e::1]%lo:1", 1), Err(TargetError::SourceUnspecified(_))));
         assert!(matches!(target("239.1.1.1%absent0:1", 1), Err(TargetError::InterfaceAbsent(..))));
     }
 }

@@ -152,6 +152,7 @@ fn refusals() {
     for (line, code, says) in [
         ("239.1.1.1:5000", 2, "names no interface"),
         ("10.10.1.2", 2, "names no port"),
+        ("239.1.1.2@239.1.1.1%d0:5000", 2, "source 239.1.1.2 is a group"),
         ("10.99.99.99:5000", 1, "address of this host"),
     ] {
         let finished = run(Cable::command(cable.d0.netns(), &format!("recv {line} --duration 1")), LONG);
