@@ -66,14 +66,22 @@ fn options_and_files_that_are_wrong_are_code_2() {
         let arguments = [&["--socket", &socket], *arguments].concat();
         assert_ended(&mcrd(&arguments), 2, &[words]);
     }
-    for check in [&["--check", "--config", &bad][..], &["--check", "--config", "/nonexistent/mcr.toml"]] {
-        assert_eq!(mcrd(check).code(), 2);
-    }
     let good = file("good.toml", config().as_bytes());
+    let cores = file("cores.toml", (config() + "[worker]\ncores = \"1023\"\n").as_bytes());
+    let no_core = "core 1023 is not among those mcrd may use (";
+    let checks: &[(&[&str], &str)] = &[
+        (&[&bad], "line 3, column 1: unknown key \"colour\""),
+        (&["/nonexistent/mcr.toml"], "cannot read the configuration /nonexistent/mcr.toml: No such file"),
+        (&[&good, "--cores", "1023"], no_core),
+        (&[&cores], no_core),
+    ];
+    for (arguments, words) in checks {
+        assert_ended(&mcrd(&[&["--check", "--config"], *arguments].concat()), 2, &[words]);
+    }
     let checked = mcrd(&["--check", "--config", &good]);
     assert_eq!((checked.code(), checked.stdout), (0, format!("{good}: valid, 1 rule\n")));
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 3, "none of these may leave a socket or lock: {left:?}");
+    assert_eq!(left.len(), 4, "none of these may leave a socket or lock: {left:?}");
 }
 
 #[test]
