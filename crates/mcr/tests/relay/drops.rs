@@ -231,6 +231,80 @@ fn own_frames_that_come_back_are_dropped() {
     assert_eq!(stats["totals"]["sent"], 3, "{stats:#}");
 }
 
+/// Addresses of one family: the groups of two opposite rules and of a third, the senders on both sides, the
+/// addresses of others that the three rules send from.
+struct Foreign {
+    group: &'static str,
+    third: &'static str,
+    senders: [&'static str; 2],
+    sources: [&'static str; 3],
+}
+
+const FOREIGN: [Foreign; 2] = [
+    Foreign {
+        group: "239.1.1.1",
+        third: "239.1.1.3",
+        senders: ["10.10.1.100", "10.10.2.100"],
+        sources: ["192.0.2.71", "192.0.2.72", "192.0.2.73"],
+    },
+    Foreign {
+        group: "[ff3e::1:1]",
+        third: "[ff3e::1:3]",
+        senders: ["[fd00:1::100]", "[fd00:2::100]"],
+        sources: ["[2001:db8::71]", "[2001:db8::72]", "[2001:db8::73]"],
+    },
+];
+
+/// What a rule sends in the name of another host comes back under that name. Only a rule that takes in that one
+/// source, to speak for it, hears it all the same.
+#[test]
+fn own_frames_under_foreign_sources_are_dropped_but_where_just_that_source_is_wanted() {
+    skip_unless_available!();
+    for Foreign { group, third, senders: [near, distant], sources: [first, second, wanted] } in FOREIGN {
+        let option = |source: &str| source.trim_matches(['[', ']']).to_owned();
+        let rules = rule(
+            "there",
+            &format!("{group}%r-in:5000"),
+            &[format!("{group}%r-out1:5000,ttl=decrement,source={}", option(first))],
+        ) + &rule(
+            "back",
+            &format!("{group}%r-out1:5000"),
+            &[format!("{group}%r-in:5000,ttl=decrement,source={},sport=7000", option(second))],
+        ) + &rule(
+            "speaks",
+            &format!("{wanted}@{third}%r-in:5000"),
+            &[format!("{third}%r-out1:6000,source={},sport=7000", option(wanted))],
+        );
+        let mut bed = Bed::new("rld", 1, &rules);
+        let mut before = testbed::Probe::on(&bed.fan.sender.link).unwrap();
+        let behind = Injector::on(&bed.fan.receivers[0].link).unwrap();
+        let to = format!("{group}:5000");
+        bed.input.udp(&format!("{near}:4000"), &to, 16, 0, b"there").unwrap();
+        let there = bed.probes[0].expect_one(SOON).source();
+        behind.udp(&format!("{distant}:4000"), &to, 16, 0, b"back").unwrap();
+        let back = before.expect_one(SOON).source();
+        assert_eq!(there.ip().to_string(), option(first));
+        assert_eq!(back, format!("{second}:7000").parse().unwrap());
+        // As loops beyond the links would return them, to either side.
+        for own in [there, back] {
+            let looped = Datagram::new(own, to.parse().unwrap()).ttl(14).payload(*b"looped");
+            bed.input.send(&looped).unwrap();
+            behind.send(&looped).unwrap();
+        }
+        // The address of one and the port of the other: not the relay's.
+        bed.input.udp(&format!("{first}:7000"), &to, 16, 0, b"other port").unwrap();
+        assert_eq!(bed.probes[0].expect_one(SOON).payload, b"other port");
+        let from = format!("{wanted}:7000");
+        bed.input.udp(&from, &format!("{third}:5000"), 16, 0, b"wanted").unwrap();
+        let spoken = bed.probes[0].expect_one(SOON);
+        assert_eq!((spoken.source(), spoken.payload), (from.parse().unwrap(), b"wanted".to_vec()));
+        let stats = bed.relay.wait_stats(SOON, |stats| testbed::Relay::workers_sum(stats, "own_frame") == 4);
+        assert_eq!(stats["totals"]["sent"], 4, "{stats:#}");
+        bed.probes[0].expect_silence(QUIET);
+        before.expect_silence(QUIET);
+    }
+}
+
 /// A program on the relay's own host sends out of the input's interface: not an arrival.
 #[test]
 fn senders_on_the_relays_host_are_not_seen() {
