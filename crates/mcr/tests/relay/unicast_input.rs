@@ -14,6 +14,9 @@ const OUTPUTS: [&str; 1] = ["239.2.2.2%r-out1:6000"];
 const ADDRESSES: [(&str, &str); 2] =
     [("10.10.1.100:4000", "10.10.1.1:5000"), ("[fd00:1::100]:4000", "[fd00:1::1]:5000")];
 const ICMP: [u8; 2] = [1, 58];
+/// The relay looks at ports it does not hold each second, and who waits for longer takes the stream for dead: five
+/// times that.
+const HELD_AGAIN: Duration = Duration::from_secs(5);
 /// ICMP type of "destination unreachable" in each family (RFC 792, RFC 4443).
 const UNREACHABLE: [u8; 2] = [3, 1];
 
@@ -95,6 +98,30 @@ fn a_program_that_listens_keeps_its_copy() {
         assert!(listener.recv(&mut [0; 8]).is_err(), "a second copy");
     }
     bed.finish().assert_all_relayed(40, 1);
+}
+
+/// While a program listens the port is its own; when it ends, the relay has to take it over.
+#[test]
+fn a_port_is_held_again_when_its_listener_ends() {
+    skip_unless_available!();
+    let fan = Fan::new("rlu", 1).unwrap();
+    // Each datagram is answered, not some a second: silence means that the port is held.
+    for limit in ["net.ipv4.icmp_ratelimit", "net.ipv6.icmp.ratelimit"] {
+        fan.relay().sysctl(limit, "0").unwrap();
+    }
+    let listeners = ADDRESSES.map(|(_, to)| listen(&fan.ingress, to));
+    let mut bed = Bed::on(fan, &rules());
+    let mut back = Probe::on(&bed.fan.sender.link).unwrap();
+    assert_unanswered(&mut bed, &mut back);
+    drop(listeners);
+    for (from, to) in ADDRESSES {
+        eventually(HELD_AGAIN, format!("{to} is held again"), || !is_refused(&bed.fan, from, to));
+    }
+    // What was relayed and answered meanwhile.
+    bed.account();
+    bed.probes[0].drain();
+    unreachable(&mut back);
+    assert_unanswered(&mut bed, &mut back);
 }
 
 /// An address the host does not have yet: the rule waits for it and then works.
