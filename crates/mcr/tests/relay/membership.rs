@@ -147,6 +147,21 @@ fn groups_are_joined_again_when_their_interface_returns() {
     assert_eq!(bed.probes[0].expect_one(SOON).payload, b"new");
 }
 
+/// The groups that upstream saw left. It joins and leaves another: once that is seen, so is all that went before,
+/// although joins that nobody wants linger.
+fn left_by_now(bed: &Bed, upstream: &mut Probe) -> Vec<IpAddr> {
+    bed.relay.ctl_ok(&["add", "mark", "239.9.9.9%r-in:5000", "10.10.1.100:7000"]);
+    bed.relay.ctl_ok(&["remove", "mark"]);
+    let mark = IpAddr::from([239, 9, 9, 9]);
+    let mut seen = Vec::new();
+    eventually(SOON, "the mark is left", || {
+        seen.extend(left(upstream));
+        seen.contains(&mark)
+    });
+    seen.retain(|group| *group != mark);
+    seen
+}
+
 #[test]
 fn upstream_sees_no_gap_while_a_rule_is_replaced() {
     skip_unless_available!();
@@ -157,15 +172,7 @@ fn upstream_sees_no_gap_while_a_rule_is_replaced() {
         let input = format!("239.1.1.1%r-in:{port}");
         bed.relay.ctl_ok(&["add", "first", &input, "239.2.2.2%r-out1:6000"]);
     }
-    // Another join and another leave are seen, so those before them would have been.
-    bed.relay.ctl_ok(&["add", "mark", "239.9.9.9%r-in:5000", "239.2.2.2%r-out1:6000"]);
-    bed.relay.ctl_ok(&["remove", "mark"]);
-    let mut seen = Vec::new();
-    eventually(SOON, "the mark is left", || {
-        seen.extend(left(&mut upstream));
-        seen.contains(&IpAddr::from([239, 9, 9, 9]))
-    });
-    assert!(!seen.contains(&GROUP.into()), "{seen:?}");
+    assert_eq!(left_by_now(&bed, &mut upstream), [] as [IpAddr; 0]);
     bed.relay.ctl_ok(&["remove", "first"]);
     eventually(SOON, "in the end it is left", || left(&mut upstream).contains(&GROUP.into()));
 }
@@ -210,4 +217,63 @@ fn thousands_of_groups_of_one_interface_are_relayed() {
         let seen = bed.probes[0].expect_one(SOON);
         assert_eq!((seen.payload.as_slice(), seen.dport), (n.to_be_bytes().as_slice(), Some(10_000 + n)));
     }
+}
+
+/// A rule whose only output flaps waits and drops, and does not leave: upstream would prune the group, and take time
+/// to graft it again.
+#[test]
+fn groups_stay_joined_while_the_output_flaps() {
+    skip_unless_available!();
+    let flows = [
+        ("any", "239.1.1.1%r-in:5000", "239.2.2.2%r-out1:6000", "10.10.1.100:4000", "239.1.1.1:5000"),
+        (
+            "source",
+            "10.10.1.100@232.1.1.1%r-in:5000",
+            "239.2.2.3%r-out1:6000",
+            "10.10.1.100:4000",
+            "232.1.1.1:5000",
+        ),
+        ("six", "[ff3e::1:1]%r-in:5000", "[ff3e::2:2]%r-out1:6000", "[fd00:1::100]:4000", "[ff3e::1:1]:5000"),
+    ];
+    let groups: [IpAddr; 3] = [GROUP.into(), SOURCE_GROUP.into(), GROUP6.into()];
+    let rules: String = flows.map(|(name, input, output, ..)| rule(name, input, &[output])).concat();
+    let mut bed = Bed::new("rlm", 1, &rules);
+    // Its socket would not outlive its own link's flap.
+    bed.probes.clear();
+    let mut upstream = Probe::on(&bed.fan.sender.link).unwrap();
+    let input = bed.fan.ingress.link.clone();
+    let joined = || groups.map(|group| joins(&input, group));
+    let state =
+        |bed: &Bed, state: &str| flows.iter().for_each(|(name, ..)| bed.relay.wait_state(name, state, SOON));
+    let send =
+        |bed: &Bed| flows.iter().for_each(|(.., from, to)| bed.input.udp(from, to, 16, 0, b"x").unwrap());
+    let (output, far) = (bed.fan.egress[0].link.clone(), bed.fan.receivers[0].link.clone());
+    // Down itself, and without carrier.
+    for (link, lost) in [(&output, 3), (&far, 6)] {
+        link.down().unwrap();
+        state(&bed, "pending");
+        assert_eq!((left_by_now(&bed, &mut upstream), joined()), (vec![], [1; 3]));
+        send(&bed);
+        bed.account().assert_drops(&[("no_leg", lost)]);
+        link.up().unwrap();
+        state(&bed, "active");
+        let mut receiver = Probe::on(&far).unwrap();
+        send(&bed);
+        receiver.expect(3, SOON);
+        assert_eq!(joined(), [1; 3]);
+    }
+    let account = bed.account();
+    assert_eq!((account.total("matched"), account.relayed()), (12, 6), "{account:#?}");
+
+    assert_eq!(left(&mut upstream), [] as [IpAddr; 0]);
+    // And leaves are seen: the test can fail.
+    for (name, ..) in flows {
+        bed.relay.ctl_ok(&["remove", name]);
+    }
+    let mut seen = Vec::new();
+    eventually(SOON, "all are left once their rules are removed", || {
+        seen.extend(left(&mut upstream));
+        groups.iter().all(|group| seen.contains(group))
+    });
+    assert_eq!(joined(), [0; 3]);
 }
