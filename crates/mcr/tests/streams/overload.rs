@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-use testbed::{Line, rule, skip_unless_available};
+use mcast::OUTPUTS_MAX;
+use serde_json::Value;
+use testbed::process::Signal;
+use testbed::{Daemon, Line, rule, skip_unless_available};
 
 use crate::fixture::{SOON, cores_to_itself, last_stats, relay, send, without_ipv6};
 
 const DONE: Duration = Duration::from_secs(60);
+
+/// An operator notices that a change takes a second: five times that. A worker that takes longer is taken for dead.
+const ANSWERED: Duration = Duration::from_secs(5);
 
 /// A line whose sender and relay put frames of wire size on their links, and nothing else.
 fn line() -> Line {
@@ -79,4 +85,46 @@ fn a_small_ring_loses_of_many_flows_and_counts_each() {
         file += &rule(&format!("flow-{flow}"), &format!("239.1.1.{flow}%r-in:5000"), &outputs);
     }
     sheds_visibly(&file, "239.1.1.1%s0:5000 --flows 64 --rate max --duration 5 --size 200", 2, 64);
+}
+
+/// A worker that is behind, one datagram at a time to each of as many outputs as a rule may have, still hears of
+/// changes.
+#[test]
+fn rules_change_at_once_under_the_largest_fan_out() {
+    skip_unless_available!();
+    let _cores = cores_to_itself();
+    let line = line();
+    let output = |leg: usize| format!("239.2.{}.{}%r-out:6000,batch=1", leg / 256, leg % 256);
+    let outputs: Vec<String> = (0..OUTPUTS_MAX).map(output).collect();
+    // The second rule's input outlasts the first, so that all that is sent is counted to the end.
+    let file = rule("fan", "239.1.1.1%r-in:5000", &outputs)
+        + &rule("stays", "239.1.1.2%r-in:5000", &["239.2.9.2%r-out:6000"]);
+    let relay = relay(line.relay(), &file);
+    let args = ["--json", "send", "239.1.1.1%s0:5000", "--rate", "20000", "--duration", "60"];
+    let mut sender = Daemon::spawn(line.sender.netns(), env!("CARGO_BIN_EXE_mcrgen"), &args).unwrap();
+    let exhausted = |stats: &Value| stats["totals"]["buf_exhaust"].as_u64().unwrap();
+    let at_first = exhausted(&relay.wait_stats(SOON, |stats| exhausted(stats) > 0));
+    let change = |args: &[&str]| {
+        let finished = relay.ctl_within(args, ANSWERED);
+        assert_eq!(finished.code(), 0, "{finished:?}");
+    };
+    for _ in 0..5 {
+        change(&["add", "other", "239.1.1.3%r-in:5000", "239.2.9.3%r-out:6000"]);
+        change(&["remove", "other"]);
+    }
+    let after = relay.stats();
+    assert!(exhausted(&after) > at_first && sender.is_running(), "no longer overloaded: {after:#}");
+    change(&["remove", "fan"]);
+    for worker in relay.stats()["workers"].as_array().unwrap() {
+        assert_eq!((&worker["restarts"], &worker["state"]), (&0.into(), &"running".into()), "{worker:#}");
+    }
+
+    sender.signal(Signal::INT);
+    assert_eq!(sender.wait(SOON).code(), Some(0));
+    let report: Value = serde_json::from_str(&sender.lines().last().unwrap().text).unwrap();
+    let sent = report["sent"].as_u64().unwrap();
+    relay.wait_stats(SOON, |stats| stats["totals"]["recv"] == sent);
+    let stats = last_stats(relay);
+    assert_eq!((stats.ingress.recv, stats.ingress.parse_err), (sent, 0), "{stats:?}");
+    assert_eq!(stats.egress.submitted, OUTPUTS_MAX as u64 * stats.ingress.matched, "{stats:?}");
 }
