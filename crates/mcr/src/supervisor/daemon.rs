@@ -21,6 +21,7 @@ use super::fence;
 use super::handle::{Answer, Refusal, Request};
 use super::links::Links;
 use super::logging::Levels;
+use super::notify::{Due, Notifier};
 use super::output::Output;
 use super::places;
 use super::rings::Rings;
@@ -142,8 +143,11 @@ pub async fn run(options: Options, levels: Levels) -> Result<(), DaemonError> {
         let _ = shutting_down.await;
     }));
     info!(socket = %options.socket.display(), rules = running.list().len(), "ready");
-    let mut daemon = Daemon { running, levels, config: options.config, links_unknown: false };
+    let notifier = Notifier::from_environment();
+    let mut daemon = Daemon { running, levels, notifier, config: options.config, links_unknown: false };
+    daemon.notifier.ready(&daemon.running.summary());
     daemon.serve(&mut requests, &mut links, &mut terminate).await;
+    daemon.notifier.stopping();
     // New clients are refused from here on, and those being answered see it through.
     drop(file);
     drop(shut_down);
@@ -240,6 +244,7 @@ impl Signals {
 struct Daemon {
     running: Running,
     levels: Levels,
+    notifier: Notifier,
     config: Option<PathBuf>,
     /// Whether links changed and could not be listed since.
     links_unknown: bool,
@@ -260,6 +265,7 @@ impl Daemon {
                 _ = signals.terminate.recv() => return,
                 _ = signals.interrupt.recv() => return,
                 _ = signals.hangup.recv() => self.reload(),
+                due = self.notifier.due() => self.notify(due),
                 _ = ticks.tick() => {
                     self.running.tick();
                     self.running.retry();
@@ -269,6 +275,7 @@ impl Daemon {
                     if self.links_unknown {
                         self.follow(links).await;
                     }
+                    self.notifier.status(&self.running.summary());
                 }
                 () = links.changed() => self.follow(links).await,
                 Some(request) = requests.recv() => self.answer(request),
@@ -303,13 +310,25 @@ impl Daemon {
 
     /// SIGHUP: the file becomes the running set, or nothing changes.
     fn reload(&mut self) {
-        let text = match read_config(self.config.as_deref()) {
-            Ok((text, _)) => text,
-            Err(refused) => return error!("reload refused, nothing is changed: {refused}"),
-        };
-        match self.running.apply(&text, false) {
-            Ok(plan) => announce(&plan),
-            Err(refused) => error!("reload refused, nothing is changed: {refused}"),
+        self.notifier.reloading();
+        let refused = self.apply_config().err();
+        if let Some(refused) = &refused {
+            error!("reload refused, nothing is changed: {refused}");
+        }
+        self.notifier.reloaded(refused, self.running.taken_up());
+    }
+
+    fn apply_config(&mut self) -> Result<(), String> {
+        let (text, _) = read_config(self.config.as_deref()).map_err(|error| error.to_string())?;
+        let plan = self.running.apply(&text, false).map_err(|refused| refused.to_string())?;
+        announce(&plan);
+        Ok(())
+    }
+
+    fn notify(&mut self, due: Due) {
+        match due {
+            Due::Ping => self.notifier.ping(),
+            Due::Reloaded => self.notifier.ready(&self.running.summary()),
         }
     }
 

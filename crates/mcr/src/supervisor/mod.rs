@@ -12,6 +12,7 @@ pub mod handle;
 pub mod links;
 pub mod logging;
 pub mod membership;
+pub mod notify;
 pub mod output;
 pub mod places;
 pub mod report;

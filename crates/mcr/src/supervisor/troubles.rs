@@ -27,6 +27,23 @@ impl Running {
         })
     }
 
+    /// How things stand in a line: workers, rules, and why the first that does not relay as written does not.
+    pub fn summary(&self) -> String {
+        let run = self.workers.iter().filter(|worker| worker.borrow().ready).count();
+        let known = |name| self.troubles_logged.get_key_value(name);
+        let mut troubles = self.rules.iter().filter_map(|rule| known(&rule.name));
+        let first = troubles.next();
+        let (rules, troubled) = (self.rules.len(), usize::from(first.is_some()) + troubles.count());
+        let rules = match (rules, troubled) {
+            (0, _) => "no rules".to_owned(),
+            (1, 0) => "1 rule active".to_owned(),
+            (_, 0) => format!("{rules} rules active"),
+            _ => format!("{} of {rules} rules active as written", rules - troubled),
+        };
+        let first = first.map(|(name, trouble)| format!("; {name} {trouble}")).unwrap_or_default();
+        format!("{run} of {} workers run, {rules}{first}", self.workers.len())
+    }
+
     /// Logs what has changed since the last time.
     pub(super) fn log_troubles(&mut self) {
         let now: HashMap<RuleName, String> =

@@ -8,6 +8,7 @@ mod exits;
 mod fixture;
 mod hostile;
 mod links;
+mod notify;
 mod outputs;
 mod refusals;
 mod rules;
