@@ -3,42 +3,18 @@
 use std::ffi::OsString;
 use std::io::stdin;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use dataplane::ipc::{self, FromWorker};
-use mcast::CoreList;
+use mcr::supervisor::args::Arguments;
 use mcr::supervisor::daemon::{self, DEFAULT_CONFIG, Options};
 use mcr::supervisor::logging::{self, LogFormat};
 use mcr::supervisor::places;
 use mcr::supervisor::workers::WORKER_NAME;
 use nix::sys::signal::{SigSet, Signal};
-
-/// Relays UDP multicast and unicast between interfaces, under new headers, by rules that change at run time.
-///
-/// Stays in the foreground. Prints a STATS line for ingress and one for egress each second on standard output;
-/// all else goes to standard error. SIGTERM drains and stops it, SIGHUP applies the configuration again.
-#[derive(Debug, Parser)]
-#[command(name = "mcrd", version)]
-struct Arguments {
-    /// Rule file; without this option /etc/mcr/mcr.toml, which may be absent
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Control socket
-    #[arg(long, value_name = "PATH", default_value = mcr::api::socket::DEFAULT)]
-    socket: PathBuf,
-    /// Cores to run a worker on each, like 0,2-3 [default: all that are allowed]
-    #[arg(long, value_name = "LIST")]
-    cores: Option<CoreList>,
-    /// How log lines are written
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    log: LogFormat,
-    /// Only say whether the configuration is valid: exit code 0 or 2
-    #[arg(long)]
-    check: bool,
-}
 
 fn main() -> ExitCode {
     if std::env::args_os().next() == Some(OsString::from(WORKER_NAME)) {

@@ -1,89 +1,15 @@
 //! Generates and measures multicast and unicast UDP traffic.
 
-use std::num::{NonZeroU16, NonZeroU64};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
-use mcast::{Dscp, Endpoint};
-use mcr::generator::header::HEADER_BYTES;
-use mcr::generator::pacing::Rate;
+use clap::Parser;
+use mcr::generator::args::{Cli, Recv, Send, Verb};
 use mcr::generator::recv::{self, RecvReport, Until};
 use mcr::generator::send::{Limit, Sender};
 use mcr::generator::stop::Stop;
 use mcr::generator::tap::Tap;
-use mcr::generator::target::{self, Target, TargetError};
+use mcr::generator::target::{Target, TargetError};
 use mcr::generator::transmit::{Headers, TransmitError};
-
-/// Most payload a UDP datagram has over IPv4: 65,535 less both headers (RFC 768, RFC 791).
-const PAYLOAD_MAX: usize = 65_507;
-
-/// Send measurable UDP traffic, or receive it and account for every packet.
-#[derive(Debug, Parser)]
-#[command(name = "mcrgen", version)]
-struct Cli {
-    #[command(subcommand)]
-    verb: Verb,
-    /// Print one JSON object on standard output instead of text.
-    #[arg(long, global = true)]
-    json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Send numbered, time-stamped datagrams.
-    Send(Send),
-    /// Receive them and account for every one: exit code 1 on loss, duplicates, corruption or nothing received.
-    Recv(Recv),
-}
-
-/// `mcrgen send`
-#[derive(Debug, Args)]
-struct Send {
-    /// Where to: ADDRESS[%INTERFACE]:PORT. Groups need the interface. Flow i goes to group+i, or to a host's port+i.
-    endpoint: Endpoint,
-    /// Packets per second over all flows, or `max`.
-    #[arg(long, value_name = "PPS", default_value = "1000", value_parser = parse_rate)]
-    rate: Rate,
-    /// UDP payload, the header of 18 bytes included.
-    #[arg(long, value_name = "BYTES", default_value_t = 1400, value_parser = parse_size)]
-    size: usize,
-    /// Number of flows, served in turn.
-    #[arg(long, value_name = "N", default_value = "1")]
-    flows: NonZeroU16,
-    /// End after this many seconds (default: at SIGINT).
-    #[arg(long, value_name = "S", conflicts_with = "count", value_parser = parse_seconds)]
-    duration: Option<Duration>,
-    /// End after offering this many packets over all flows.
-    #[arg(long, value_name = "N")]
-    count: Option<NonZeroU64>,
-    /// Source address; one this host does not own takes CAP_NET_ADMIN. SOURCE@ADDRESS says the same.
-    #[arg(long, value_name = "ADDR", value_parser = parse_source)]
-    source: Option<std::net::IpAddr>,
-    /// TTL or hop limit.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..))]
-    ttl: u8,
-    /// Differentiated services code point, 0 to 63.
-    #[arg(long, value_name = "N", default_value = "0", value_parser = parse_dscp)]
-    dscp: Dscp,
-}
-
-/// `mcrgen recv`
-#[derive(Debug, Args)]
-struct Recv {
-    /// What to: [SOURCE@]ADDRESS[%INTERFACE][:PORT]. A group needs the interface and is joined; a host's address
-    /// needs the port. Flow i is group+i, or port+i.
-    endpoint: Endpoint,
-    /// Number of flows.
-    #[arg(long, value_name = "N", default_value = "1")]
-    flows: NonZeroU16,
-    /// End after this many seconds. Without it too, 2 s of silence after the first packet end the run.
-    #[arg(long, value_name = "S", value_parser = parse_seconds)]
-    duration: Option<Duration>,
-    /// End with this many different packets over all flows; what lacks of them is lost.
-    #[arg(long, value_name = "N")]
-    count: Option<NonZeroU64>,
-}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -207,37 +133,4 @@ fn print_report(report: &RecvReport) {
             );
         }
     }
-}
-
-fn parse_rate(text: &str) -> Result<Rate, String> {
-    if text == "max" {
-        return Ok(Rate::Max);
-    }
-    text.parse()
-        .map(Rate::PerSecond)
-        .map_err(|_| "give packets per second as a whole number from 1 on, or `max`".to_owned())
-}
-
-fn parse_size(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|size| (HEADER_BYTES..=PAYLOAD_MAX).contains(size))
-        .ok_or_else(|| format!("give {HEADER_BYTES} to {PAYLOAD_MAX} bytes"))
-}
-
-fn parse_source(text: &str) -> Result<std::net::IpAddr, String> {
-    let address = text.parse::<std::net::IpAddr>().map_err(|error| error.to_string())?;
-    target::host(address).map_err(|error| error.to_string())
-}
-
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .ok()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "give seconds above 0, as in 10 or 0.5".to_owned())
-}
-
-fn parse_dscp(text: &str) -> Result<Dscp, String> {
-    text.parse().ok().and_then(Dscp::new).ok_or_else(|| "give a code point from 0 to 63".to_owned())
 }

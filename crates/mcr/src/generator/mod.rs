@@ -4,6 +4,7 @@
 //! duplication, reordering and corruption apart, to the packet. Frames leave at the size the wire would carry:
 //! super-frames, which make figures unreal, are never put on a virtual device.
 
+pub mod args;
 pub mod clock;
 mod frame;
 pub mod header;

@@ -3,6 +3,7 @@
 //! One task owns all state ([`running::Running`]); the control interface reaches it through
 //! [`handle::Request`]s. It never touches a payload.
 
+pub mod args;
 pub mod capabilities;
 pub mod compile;
 pub mod daemon;

@@ -1,0 +1,50 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_mcrgen_global_optspecs
+    string join \n json h/help V/version
+end
+
+function __fish_mcrgen_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_mcrgen_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_mcrgen_using_subcommand
+    set -l cmd (__fish_mcrgen_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c mcrgen -n "__fish_mcrgen_needs_command" -l json -d 'Print one JSON object on standard output instead of text'
+complete -c mcrgen -n "__fish_mcrgen_needs_command" -s h -l help -d 'Print help'
+complete -c mcrgen -n "__fish_mcrgen_needs_command" -s V -l version -d 'Print version'
+complete -c mcrgen -n "__fish_mcrgen_needs_command" -f -a "send" -d 'Send numbered, time-stamped datagrams'
+complete -c mcrgen -n "__fish_mcrgen_needs_command" -f -a "recv" -d 'Receive them and account for every one: exit code 1 on loss, duplicates, corruption or nothing received'
+complete -c mcrgen -n "__fish_mcrgen_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand send" -l rate -d 'Packets per second over all flows, or `max`' -r
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand send" -l size -d 'UDP payload, the header of 18 bytes included' -r
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand send" -l flows -d 'Number of flows, served in turn' -r
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand send" -l duration -d 'End after this many seconds (default: at SIGINT)' -r
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand send" -l count -d 'End after offering this many packets over all flows' -r
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand send" -l source -d 'Source address; one this host does not own takes CAP_NET_ADMIN. SOURCE@ADDRESS says the same' -r
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand send" -l ttl -d 'TTL or hop limit' -r
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand send" -l dscp -d 'Differentiated services code point, 0 to 63' -r
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand send" -l json -d 'Print one JSON object on standard output instead of text'
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand send" -s h -l help -d 'Print help'
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand recv" -l flows -d 'Number of flows' -r
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand recv" -l duration -d 'End after this many seconds. Without it too, 2 s of silence after the first packet end the run' -r
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand recv" -l count -d 'End with this many different packets over all flows; what lacks of them is lost' -r
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand recv" -l json -d 'Print one JSON object on standard output instead of text'
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand recv" -s h -l help -d 'Print help'
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand help; and not __fish_seen_subcommand_from send recv help" -f -a "send" -d 'Send numbered, time-stamped datagrams'
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand help; and not __fish_seen_subcommand_from send recv help" -f -a "recv" -d 'Receive them and account for every one: exit code 1 on loss, duplicates, corruption or nothing received'
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand help; and not __fish_seen_subcommand_from send recv help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
