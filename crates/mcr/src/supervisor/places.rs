@@ -1,9 +1,10 @@
-//! Where workers run: their cores, and the user they become.
+//! Where workers run: their cores, the user and the group they become.
 
 use mcast::CoreList;
 use rustix::thread::sched_getaffinity;
 
-/// Whom workers run as where the system has no user [`WORKER_USER`]: nobody, on every Linux.
+/// Whom workers run as where the system has no user [`WORKER_USER`], and their group in any case: nobody, on every
+/// Linux. The own group of that user is mostly the one whose members may control the daemon, and workers may not.
 const NOBODY: (u32, u32) = (65534, 65534);
 
 /// Whom workers run as.
@@ -45,7 +46,7 @@ pub fn cores(named: Option<&CoreList>) -> Result<Vec<u32>, CoreError> {
 /// User and group id workers become.
 pub fn worker_user() -> (u32, u32) {
     match nix::unistd::User::from_name(WORKER_USER) {
-        Ok(Some(user)) => (user.uid.as_raw(), user.gid.as_raw()),
+        Ok(Some(user)) => (user.uid.as_raw(), NOBODY.1),
         Ok(None) => NOBODY,
         Err(error) => {
             tracing::warn!(

@@ -135,11 +135,11 @@ fn a_stale_socket_is_taken_over() {
     assert_eq!(place.relay.state("a").0, "active");
 }
 
-/// A copy of the daemon where any user may execute it, whatever the build's folder allows.
-fn for_anyone(folder: &tempfile::TempDir) -> String {
+/// A copy of a program where any user may execute it, whatever the build's folder allows.
+pub(crate) fn for_anyone(program: &str, folder: &tempfile::TempDir) -> String {
     fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
-    let path = folder.path().join("mcrd");
-    fs::copy(PROGRAMS.mcrd, &path).unwrap();
+    let path = folder.path().join("program");
+    fs::copy(program, &path).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
     path.display().to_string()
 }
@@ -148,7 +148,7 @@ fn for_anyone(folder: &tempfile::TempDir) -> String {
 fn a_missing_capability_is_named_with_its_remedy() {
     skip_unless_available!();
     let folder = tempfile::tempdir().unwrap();
-    let program = for_anyone(&folder);
+    let program = for_anyone(PROGRAMS.mcrd, &folder);
     let netns = Netns::new("dm-caps").unwrap();
     let socket = folder.path().join("run/s");
     let with = |rights: &[&str]| {
@@ -177,7 +177,7 @@ fn a_service_that_is_not_root_relays() {
     skip_unless_available!();
     let line = crate::fixture::line("dm-user");
     let folder = tempfile::tempdir().unwrap();
-    let program = for_anyone(&folder);
+    let program = for_anyone(PROGRAMS.mcrd, &folder);
     let (socket, file) = (folder.path().join("s"), folder.path().join("mcr.toml"));
     fs::write(&file, config()).unwrap();
     let rights = "+net_admin,+net_raw,+setuid,+setgid,+setpcap,+kill";

@@ -12,6 +12,7 @@ mod notify;
 mod outputs;
 mod refusals;
 mod rules;
+mod service;
 mod signals;
 mod snooping;
 mod unread;

@@ -17,7 +17,7 @@ fn config() -> String {
 }
 
 /// `/proc/PID/status` by key.
-fn status(pid: u64) -> BTreeMap<String, String> {
+pub(crate) fn status(pid: u64) -> BTreeMap<String, String> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let pair =
         |line: &str| line.split_once(':').map(|(key, value)| (key.to_owned(), value.trim().to_owned()));
@@ -27,7 +27,7 @@ fn status(pid: u64) -> BTreeMap<String, String> {
 /// User and group that workers are to have on this machine.
 fn worker_user() -> (u32, u32) {
     let user = nix::unistd::User::from_name("mcr").unwrap();
-    user.map_or((65534, 65534), |user| (user.uid.as_raw(), user.gid.as_raw()))
+    (user.map_or(65534, |user| user.uid.as_raw()), 65534)
 }
 
 /// The process has no capability, cannot gain one, has its own user, and one core.
