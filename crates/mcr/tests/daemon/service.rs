@@ -1,12 +1,14 @@
 //! The daemon with the rights the shipped unit leaves it, on a system with the user and group it is packaged with.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::Value;
 use testbed::process::Finished;
-use testbed::{Daemon, Line, Probe, Sender, run, skip_unless_available};
+use testbed::{Daemon, Line, Netns, Probe, Sender, run, skip_unless_available};
 
 use crate::exits::for_anyone;
 use crate::fixture::{PATIENCE, PROGRAMS, line, rule, signal};
@@ -23,6 +25,20 @@ fn unit(key: &str) -> Vec<&'static str> {
     values.flat_map(str::split_whitespace).collect()
 }
 
+/// A command that runs mcrd with these rights and rules, on a system of its own with user and group mcr.
+fn on_a_system(netns: &Netns, rights: &str, rules: &str) -> Command {
+    let script = format!(
+        "mount -t tmpfs none /etc && mount -t tmpfs none /run && mkdir /etc/mcr && \
+         echo mcr:x:{MCR}:{MCR}::/:/bin/false > /etc/passwd && echo mcr:x:{MCR}: > /etc/group && \
+         printf %s \"$1\" > /etc/mcr/mcr.toml && umask {} && \
+         exec setpriv --bounding-set={rights} --no-new-privs \"$0\"",
+        unit("UMask")[0],
+    );
+    let mut command = netns.command("unshare");
+    command.args(["--mount", "sh", "-c", &script, PROGRAMS.mcrd, rules]);
+    command
+}
+
 /// A daemon as the unit starts it, with a file system of its own.
 struct Service {
     daemon: Daemon,
@@ -35,21 +51,9 @@ impl Service {
     fn start(rules: &str) -> Self {
         let line = line("dm-unit");
         let folder = tempfile::tempdir().unwrap();
-        let rights: Vec<_> = unit("CapabilityBoundingSet")
-            .iter()
-            .map(|name| name.replace("CAP_", "+").to_lowercase())
-            .collect();
+        let rights = unit("CapabilityBoundingSet").join(",").replace("CAP_", "+").to_lowercase();
         assert_eq!(unit("NoNewPrivileges"), ["yes"]);
-        let script = format!(
-            "mount -t tmpfs none /etc && mount -t tmpfs none /run && mkdir /etc/mcr && \
-             echo mcr:x:{MCR}:{MCR}::/:/bin/false > /etc/passwd && echo mcr:x:{MCR}: > /etc/group && \
-             printf %s \"$1\" > /etc/mcr/mcr.toml && umask {} && \
-             exec setpriv --bounding-set=-all,{} --no-new-privs \"$0\"",
-            unit("UMask")[0],
-            rights.join(",")
-        );
-        let mut command = line.relay().command("unshare");
-        command.args(["--mount", "sh", "-c", &script, PROGRAMS.mcrd, rules]);
+        let command = on_a_system(line.relay(), &format!("-all,{rights}"), rules);
         let mut daemon = Daemon::start("mcrd", command).unwrap();
         daemon.wait_line(|line| line.contains("ready socket=/run/mcr/mcrd.sock"), PATIENCE);
         let mcrctl = for_anyone(PROGRAMS.mcrctl, &folder);
@@ -68,6 +72,18 @@ impl Service {
     fn workers(&self) -> Value {
         self.ctl_as(["0", "0", "0"], &["--json", "workers"]).json()
     }
+}
+
+/// What mcrd asks for where it lacks all of it is what it is given, and no more.
+#[test]
+fn the_rights_in_the_unit_are_those_asked_for() {
+    skip_unless_available!();
+    let netns = Netns::new("dm-unit").unwrap();
+    let refused = run(on_a_system(&netns, "-all", ""), PATIENCE);
+    assert_eq!(refused.code(), 1);
+    let asked = refused.stderr.split_once("AmbientCapabilities=").unwrap().1.split_once(" in its").unwrap().0;
+    let given: BTreeSet<_> = unit("CapabilityBoundingSet").into_iter().collect();
+    assert_eq!(given, asked.split(' ').collect());
 }
 
 #[test]
