@@ -6,10 +6,14 @@ DESTDIR    ?=
 CARGO      ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BINARIES   := $(addprefix $(TARGET_DIR)/release/,mcrd mcrctl mcrgen)
+SHARE      := $(DESTDIR)$(PREFIX)/share
+# Where each shell looks by itself; a distribution's own zsh and fish files have folders of their own.
+ZSH        ?= zsh/site-functions
+FISH       ?= fish/vendor_completions.d
 
 export CARGO
 
-.PHONY: help build deps test bench check lint deny demo install
+.PHONY: help build deps test bench check lint deny demo install completions deb test-deb
 .DEFAULT_GOAL := build
 
 help:
@@ -18,7 +22,10 @@ help:
 	@echo "make test      unit, property, doc and namespace tests (root, or the last are skipped)"
 	@echo "make bench     throughput and latency floors (root)"
 	@echo "make check     formatting, lints, licences, sources and duplicates of dependencies"
-	@echo "make install   mcrd to PREFIX/sbin, mcrctl and mcrgen to PREFIX/bin; takes PREFIX, DESTDIR"
+	@echo "make install   programs, unit, manual pages and completions below PREFIX; takes PREFIX, DESTDIR"
+	@echo "make deb       a Debian package in $(TARGET_DIR)/debian"
+	@echo "make test-deb  installs, runs, upgrades, removes and purges it in a system of its own (root, network)"
+	@echo "make completions  writes dist/completions anew"
 	@echo "make deps      the programs that the tests run, by apt, only what is absent"
 
 build:
@@ -51,10 +58,35 @@ demo:
 $(BINARIES) &:
 	$(CARGO) build --release --locked --bins
 
+completions:
+	WRITE_COMPLETIONS=1 $(CARGO) test --locked -p mcr --test shipped completions
+
+deb: build
+	@scripts/deps deb
+	@command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb
+	$(CARGO) deb --locked --no-build --strip -p mcr -o $(TARGET_DIR)/debian/mcr.deb
+
+test-deb: deb
+	@scripts/test-deb $(TARGET_DIR)/debian/mcr.deb
+
 install: $(BINARIES)
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
 	install -m 0755 $(TARGET_DIR)/release/mcrd $(DESTDIR)$(PREFIX)/sbin/mcrd
 	install -m 0755 $(TARGET_DIR)/release/mcrctl $(TARGET_DIR)/release/mcrgen $(DESTDIR)$(PREFIX)/bin
+	install -d $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man8
+	install -m 0644 man/*.1 $(SHARE)/man/man1
+	install -m 0644 man/*.5 $(SHARE)/man/man5
+	install -m 0644 man/*.8 $(SHARE)/man/man8
+	install -d $(SHARE)/bash-completion/completions $(SHARE)/$(ZSH) $(SHARE)/$(FISH)
+	for program in mcrd mcrctl mcrgen; do \
+		install -m 0644 dist/completions/$$program.bash $(SHARE)/bash-completion/completions/$$program && \
+		install -m 0644 dist/completions/_$$program $(SHARE)/$(ZSH) && \
+		install -m 0644 dist/completions/$$program.fish $(SHARE)/$(FISH) || exit; \
+	done
+	for folder in systemd/system sysusers.d tmpfiles.d; do install -d $(DESTDIR)$(PREFIX)/lib/$$folder || exit; done
+	sed 's|=/usr/|=$(PREFIX)/|' dist/mcrd.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/mcrd.service
+	install -m 0644 dist/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/mcr.conf
+	install -m 0644 dist/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/mcr.conf
 	@if [ -e $(DESTDIR)$(SYSCONFDIR)/mcr/mcr.toml ]; then \
 		echo "$(DESTDIR)$(SYSCONFDIR)/mcr/mcr.toml is there and stays as it is"; \
 	else \
