@@ -13,9 +13,9 @@ use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 use tempfile::TempDir;
-use testbed::{Daemon, Line, json, skip_unless_available};
+use testbed::{Daemon, Line, json, rule, skip_unless_available};
 
-use crate::fixture::{PATIENCE, PROGRAMS, line, rule, signal};
+use crate::fixture::{PATIENCE, PROGRAMS, line, signal};
 
 /// Signs of life are asked for within this; mcrd gives them twice as often.
 const WATCHDOG: Duration = Duration::from_millis(100);

@@ -8,10 +8,10 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::Value;
 use testbed::process::Finished;
-use testbed::{Daemon, Line, Netns, Probe, Sender, run, skip_unless_available};
+use testbed::{Daemon, Line, Netns, Probe, Sender, rule, run, skip_unless_available};
 
 use crate::exits::for_anyone;
-use crate::fixture::{PATIENCE, PROGRAMS, line, rule, signal};
+use crate::fixture::{PATIENCE, PROGRAMS, line, signal};
 use crate::workers::status;
 
 const UNIT: &str = include_str!("../../../../dist/mcrd.service");

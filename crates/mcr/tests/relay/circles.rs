@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use testbed::{Bridge, Injector, Link, Netns, Probe, Relay, eventually, skip_unless_available};
+use testbed::{Bridge, Injector, Link, Netns, Probe, Relay, eventually, rule, skip_unless_available};
 
-use crate::bed::{Bed, PROGRAMS, QUIET, SOON, rule};
+use crate::bed::{Bed, PROGRAMS, QUIET, SOON};
 use crate::expected::{Expected, payloads};
 
 #[test]

@@ -4,9 +4,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use testbed::{Bridge, Injector, Link, Netns, Probe, Tun, Veth, eventually, skip_unless_available};
+use testbed::{Bridge, Injector, Link, Netns, Probe, Tun, Veth, eventually, rule, skip_unless_available};
 
-use crate::bed::{Bed, QUIET, SOON, rule};
+use crate::bed::{Bed, QUIET, SOON};
 use crate::expected::{payload, payloads};
 use crate::sizes::read;
 
