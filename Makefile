@@ -13,7 +13,7 @@ FISH       ?= fish/vendor_completions.d
 
 export CARGO
 
-.PHONY: help build deps test bench check lint deny demo install completions deb test-deb
+.PHONY: help build deps test bench check lint deny demo install completions deb test-deb fuzz
 .DEFAULT_GOAL := build
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make deb       a Debian package in $(TARGET_DIR)/debian"
 	@echo "make test-deb  installs, runs, upgrades, removes and purges it in a system of its own (root, network)"
 	@echo "make completions  writes dist/completions anew"
+	@echo "make fuzz      each fuzz target for FUZZ_SECONDS (3600); takes cargo-fuzz"
 	@echo "make deps      the programs that the tests run, by apt, only what is absent"
 
 build:
@@ -40,6 +41,17 @@ test: deps
 
 bench: deps build
 	$(CARGO) bench --locked -p mcr --bench floors
+
+# Not part of `make test`: it takes cargo-fuzz, and as long as one lets it.
+FUZZ_TARGETS := $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_SECONDS ?= 3600
+
+fuzz:
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target; \
+		$(CARGO) fuzz run -s none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=30 || exit 1; \
+	done
 
 check: lint deny
 
