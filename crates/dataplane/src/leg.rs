@@ -20,6 +20,10 @@ use crate::table::{LegEntry, SourceChoice};
 /// The low bits of TOS and traffic class (RFC 3168, section 5): kept as they come.
 const ECN_MASK: u8 = 0b11;
 
+/// Single datagrams after which a leg that gave segments up tries them again: what refused them, as an MTU that dipped,
+/// may be over without a new table. A refusal costs one system call and no datagram.
+const SINGLES_BEFORE_RETRY: u32 = 1 << 12;
+
 /// A leg with what waits to be sent on it.
 #[derive(Debug)]
 pub struct Leg {
@@ -28,6 +32,8 @@ pub struct Leg {
     whole_bytes: usize,
     /// Whether segmented sends work: the device or path may refuse them.
     segments: bool,
+    /// Datagrams sent singly since they were refused.
+    singles: u32,
     /// Identification of the next datagram that is fragmented here, not by the kernel.
     identification: u32,
     /// What waits; present from the first datagram to the end of the round.
@@ -39,7 +45,7 @@ impl Leg {
     pub fn new(entry: LegEntry) -> Self {
         let headers = if entry.address.is_ipv4() { 20 + 8 } else { 40 + 8 };
         let whole_bytes = (entry.mtu as usize).saturating_sub(headers);
-        Self { entry, whole_bytes, segments: true, identification: 0, batch: None }
+        Self { entry, whole_bytes, segments: true, singles: 0, identification: 0, batch: None }
     }
 
     /// Its slot among the counters.
@@ -97,6 +103,10 @@ impl Leg {
     pub fn flush(&mut self, round: &mut Round, egress: Egress<'_>) {
         let Some(mut batch) = self.batch.take() else { return };
         let all = 0..batch.spans().len();
+        if !self.segments {
+            self.singles += 1;
+            self.segments = self.singles >= SINGLES_BEFORE_RETRY;
+        }
         self.identification = self.identification.wrapping_add(1);
         match self.send(&batch, all.clone(), egress) {
             Ok(()) => {
@@ -121,7 +131,7 @@ impl Leg {
             match self.send(batch, at..at + 1, egress) {
                 Ok(()) => {
                     self.took(batch, at..at + 1, round, egress);
-                    self.segments = false;
+                    (self.segments, self.singles) = (false, 0);
                     egress.counters.set_leg(self.entry.slot, LegCounter::GsoOff, 1);
                 }
                 Err(error) => self.refused(1, &error, egress),
