@@ -7,6 +7,7 @@
 
 mod ffmpeg;
 mod fixture;
+mod hostile;
 mod iperf;
 mod overload;
 mod pipeline;
