@@ -54,7 +54,8 @@ thread_local! {
 fuzz_target!(|bytes: &[u8]| {
     SERVER.with_borrow_mut(|server| {
         let server = server.get_or_insert_with(Server::start);
-        let asked = timeout(Duration::from_secs(20), server.ask(bytes));
-        server.runtime.block_on(async { asked.await.expect("an answer in time") });
+        server.runtime.block_on(async {
+            timeout(Duration::from_secs(20), server.ask(bytes)).await.expect("an answer in time");
+        });
     });
 });

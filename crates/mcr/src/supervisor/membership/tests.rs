@@ -119,7 +119,10 @@ fn two_hundred_groups_of_each_family_are_joined_and_left() {
     sync(&netns, &mut memberships, &wanted);
     assert_eq!(kernel_groups(&netns, v0), groups, "half-empty sockets take joins again");
     drop(memberships);
-    assert_eq!(kernel_groups(&netns, v0), BTreeSet::new(), "dropping leaves all");
+    // A program that another test is just starting holds a copy of each socket for a moment.
+    testbed::eventually(Duration::from_secs(10), "dropping leaves all", || {
+        kernel_groups(&netns, v0).is_empty()
+    });
 }
 
 #[test]
@@ -339,18 +342,21 @@ fn joins_that_a_socket_has_lost_are_made_again() {
         ("ff35::9".parse().unwrap(), "2001:db8::1".parse().unwrap()),
     ];
     let of_source = |(group, source)| Join { interface: v0, group, source: Some(source) };
-    let mut wanted = BTreeSet::from([any(v0, v4_group(7)), any(v0, v6_group(7))]);
-    wanted.extend(sources.map(of_source));
-    let groups: BTreeSet<IpAddr> = wanted.iter().map(|join| join.group).collect();
-    sync(&netns, &mut memberships, &wanted);
-    assert_eq!(netns.enter(|| memberships.repair()), 0);
-    for (join, id) in &memberships.held {
-        memberships.sockets[id].leave_behind_its_back(join);
+    // One kind at a time: /proc/net/mcfilter names no source if the group joined last has none.
+    for (wanted, sources) in [
+        (BTreeSet::from([any(v0, v4_group(7)), any(v0, v6_group(7))]), BTreeSet::new()),
+        (sources.map(of_source).into(), sources.into()),
+    ] {
+        let groups: BTreeSet<IpAddr> = wanted.iter().map(|join| join.group).collect();
+        sync(&netns, &mut memberships, &wanted);
+        assert_eq!(netns.enter(|| memberships.repair()), 0);
+        for (join, id) in &memberships.held {
+            memberships.sockets[id].leave_behind_its_back(join);
+        }
+        assert_eq!(kernel_groups(&netns, v0), BTreeSet::new());
+        assert_eq!(netns.enter(|| memberships.repair()), 2);
+        sync(&netns, &mut memberships, &wanted);
+        assert_eq!((kernel_groups(&netns, v0), kernel_sources(&netns)), (groups, sources));
+        assert_eq!(netns.enter(|| memberships.repair()), 0);
     }
-    assert_eq!(kernel_groups(&netns, v0), BTreeSet::new());
-    assert_eq!(netns.enter(|| memberships.repair()), 4);
-    sync(&netns, &mut memberships, &wanted);
-    assert_eq!(kernel_groups(&netns, v0), groups);
-    assert_eq!(kernel_sources(&netns), BTreeSet::from(sources));
-    assert_eq!(netns.enter(|| memberships.repair()), 0);
 }
