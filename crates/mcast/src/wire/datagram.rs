@@ -88,7 +88,7 @@ impl<'a> Datagram<'a> {
     }
 
     #[inline]
-    fn new(addresses: &Addresses, ttl: u8, traffic_class: u8, udp: &udp::Packet<'a>) -> Self {
+    pub(super) fn new(addresses: &Addresses, ttl: u8, traffic_class: u8, udp: &udp::Packet<'a>) -> Self {
         Self {
             source: addresses.source(),
             destination: addresses.destination(),

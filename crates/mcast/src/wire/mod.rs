@@ -3,14 +3,15 @@
 //! Each format is a borrowed view with one accessor per field and a small `Repr` with `parse` and `emit`.
 //! A view exists only over bytes whose lengths and checksum were found right, so its accessors cannot fail.
 //! Nothing here allocates, and no input makes it panic. A relay with an IP packet in hand needs only
-//! [`Datagram::parse_ip`], a tap with a frame [`Frame::parse`]. What a field *means* (whether a source may be
-//! multicast) is left to callers.
+//! [`Datagram::parse_ip`], and [`Piece::parse_ip`] for fragments, a tap with a frame [`Frame::parse`]. What a
+//! field *means* (whether a source may be multicast) is left to callers.
 
 mod addresses;
 pub mod checksum;
 pub mod datagram;
 pub mod ethernet;
 pub mod extension;
+pub mod fragment;
 pub mod frame;
 pub mod ipv4;
 pub mod ipv6;
@@ -20,6 +21,7 @@ pub mod vlan;
 pub use addresses::Addresses;
 pub use datagram::Datagram;
 pub use ethernet::MacAddress;
+pub use fragment::Piece;
 pub use frame::Frame;
 
 /// What is known about a packet's UDP checksum before it is parsed. The IPv4 header's own checksum is

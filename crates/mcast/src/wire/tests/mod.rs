@@ -4,5 +4,6 @@ mod checksum;
 mod extensions;
 mod frames;
 mod golden;
+mod pieces;
 mod properties;
 mod refusals;

@@ -9,7 +9,7 @@ use super::checksum::naive;
 use super::golden::{IPV4, IPV4_OPTIONS, IPV6};
 use crate::wire::ethernet::{EtherType, MacAddress};
 use crate::wire::extension::Upper;
-use crate::wire::{Addresses, ChecksumTrust, Datagram, Frame, Malformed, Protocol};
+use crate::wire::{Addresses, ChecksumTrust, Datagram, Frame, Malformed, Piece, Protocol};
 use crate::wire::{datagram, ethernet, frame, ipv4, ipv6, udp, vlan};
 
 const TRUSTS: [ChecksumTrust; 3] = [ChecksumTrust::Verify, ChecksumTrust::Trusted, ChecksumTrust::Partial];
@@ -44,6 +44,17 @@ fn parse_all(bytes: &[u8]) {
         }
         let v4 = Addresses::V4 { source: [0; 4].into(), destination: [0; 4].into() };
         _ = udp::Packet::parse(bytes, &v4, trust).map(|packet| udp::Repr::parse(&packet));
+    }
+    // What is a fragment to one is a fragment to the other.
+    let whole = Datagram::parse_ip(bytes, ChecksumTrust::Partial);
+    match Piece::parse_ip(bytes) {
+        Ok(Some(piece)) => {
+            assert_eq!(whole, Err(Malformed::Fragment));
+            assert!(piece.payload.as_ptr_range().end <= bytes.as_ptr_range().end);
+            _ = piece.header.datagram(bytes);
+        }
+        Ok(None) => assert_ne!(whole, Err(Malformed::Fragment)),
+        Err(malformed) => assert!(whole == Err(malformed) || whole == Err(Malformed::Fragment)),
     }
     _ = ethernet::Frame::parse(bytes).map(|frame| ethernet::Repr::parse(&frame));
     _ = ipv4::Packet::parse(bytes).map(|packet| ipv4::Repr::parse(&packet));
