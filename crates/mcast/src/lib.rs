@@ -14,6 +14,7 @@ mod flow;
 mod leg;
 mod loops;
 mod name;
+pub mod reassembly;
 mod rule;
 mod serial;
 mod set;
