@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
 use mcast::wire::extension::{FRAGMENT_LEN, Fragment};
+use mcast::wire::fragment::LENGTH_MAX;
 use mcast::wire::{Addresses, Protocol, ipv4, ipv6, udp};
 use socket2::{MsgHdr, SockAddr, SockRef};
 
@@ -35,7 +36,8 @@ impl Piece {
 /// longer; `identification` tells them from another datagram's.
 ///
 /// # Errors
-/// Those of sendmsg(2), after which fragments may be missing; `InvalidInput` where the envelope has no source, or one
+/// Those of sendmsg(2), after which fragments may be missing; `EMSGSIZE`, as a UDP socket has it, where an IPv6 payload
+/// is longer than an IPv4 packet can be; `InvalidInput` where the envelope has no source, or one
 /// of another family than its destination, or the payload exceeds a datagram.
 pub fn send(
     envelope: &Envelope,
@@ -50,7 +52,11 @@ pub fn send(
     let addresses = Addresses::new(source, to.ip()).ok_or_else(invalid)?;
     let ports = udp::Repr { source_port, destination_port: to.port() };
     let header = ports.header(&addresses, payload).map_err(|_| invalid())?;
-    for piece in pieces(header.len() + payload.len(), &addresses, mtu) {
+    let length = header.len() + payload.len();
+    if to.is_ipv4() && ipv4::HEADER_LEN + length > LENGTH_MAX {
+        return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
+    }
+    for piece in pieces(length, &addresses, mtu) {
         let mut buffer = [0; HEADER_BYTES_MAX];
         let ip = ip_header(envelope, &addresses, piece, identification, &mut buffer).ok_or_else(invalid)?;
         // A piece begins with the UDP header or behind it: it has eight bytes, and so has the least piece.
