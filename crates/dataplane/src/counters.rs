@@ -38,6 +38,9 @@ pub enum WorkerCounter {
     Relayed4,
     /// The same of the IPv6 ring.
     Relayed6,
+    /// Fragments of relayed slots that wait for others in the worker's own memory, and are not counted as received
+    /// before they are settled. A successor finds here how many died with it.
+    Held,
 }
 
 /// One rule's counters.

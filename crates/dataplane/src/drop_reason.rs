@@ -44,7 +44,8 @@ drop_reasons! {
     Malformed = "malformed" in ParseErr,
     /// The IPv4 header's or UDP's checksum is wrong.
     BadChecksum = "bad_checksum" in ParseErr,
-    /// A fragment: datagrams are not reassembled.
+    /// A fragment of which no datagram came: others were missing after two seconds, it overlaps another or has an
+    /// impossible length, memory was short, or its worker died.
     Fragment = "fragment" in ParseErr,
     /// Another protocol than UDP.
     NotUdp = "not_udp" in NoMatch,
@@ -58,6 +59,8 @@ drop_reasons! {
     OtherHost = "other_host" in NoMatch,
     /// Longer than a ring slot, with no room left in the queue that takes such frames.
     Truncated = "truncated" in BufExhaust,
+    /// A fragment of a datagram that matched, beyond the one for which that counts.
+    Reassembled = "reassembled" in Matched,
     /// Its TTL is used up on every leg.
     Ttl = "ttl" in Matched,
     /// Every leg of its rule is pending.

@@ -1,17 +1,20 @@
 //! One round of forwarding: frames off a ring, each to its rule's legs, all sent and counted.
 
+use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 
-use mcast::wire::{Datagram, Malformed};
+use mcast::reassembly::Whole;
+use mcast::wire::{Datagram, Malformed, Piece};
 use rustc_hash::FxHashMap;
 
-use crate::counters::{Counters, WorkerCounter};
+use crate::counters::Counters;
 use crate::drop_reason::DropReason;
+use crate::fragments::Fragments;
 use crate::hosts::Hosts;
 use crate::legs::{Egress, Legs};
 use crate::matcher::{Matcher, Verdict};
 use crate::round::Round;
-use crate::sys::ring::{Arrival, Frame, LinkTarget, Ring};
+use crate::sys::ring::{Arrival, Frame, LinkTarget, Ring, Span};
 use crate::table::Table;
 
 /// Datagrams taken before a flush: enough for full sends when behind, and a small part of a ring, whose
@@ -62,30 +65,42 @@ impl Forwarder {
     pub fn round(
         &mut self,
         ring: &mut Ring,
+        fragments: &mut Fragments,
         counters: &Counters,
         sockets: &FxHashMap<u32, OwnedFd>,
     ) -> usize {
         let mut frames = 0;
         self.sends = 0;
-        while frames < ROUND_DATAGRAMS && self.round.count() < ROUND_DATAGRAMS && self.sends < ROUND_SENDS {
+        fragments.begin_round();
+        let route = Route { matcher: &self.matcher, flows: &self.flows };
+        while frames < ROUND_DATAGRAMS
+            && self.round.count() < ROUND_DATAGRAMS
+            && self.sends < ROUND_SENDS
+            && ring.has_room()
+        {
             let Some(arrival) = ring.receive() else { break };
             frames += 1;
-            match arrival {
-                Arrival::Frame(frame) => {
-                    let egress = Egress { ring, counters, sockets, hosts: &self.hosts };
-                    let route = Route { matcher: &self.matcher, flows: &self.flows };
-                    self.sends += route.frame(&frame, &mut self.legs, &mut self.round, egress);
-                }
-                Arrival::Truncated => {
-                    counters.add_worker(WorkerCounter::Received, 1);
-                    counters.add_dropped(DropReason::Truncated, 1);
-                }
-            }
+            let Arrival::Frame(frame) = arrival else {
+                self.round.drop(DropReason::Truncated, 1);
+                continue;
+            };
+            let egress = Egress { ring, counters, sockets, hosts: &self.hosts };
+            self.sends += match route.frame(&frame, &mut self.legs, &mut self.round, egress) {
+                Some(sends) => sends,
+                None => match route.fragment(&frame, fragments, ring, &mut self.round) {
+                    Some(whole) => {
+                        let egress = Egress { ring, counters, sockets, hosts: &self.hosts };
+                        route.whole(&frame, whole, &mut self.legs, &mut self.round, egress)
+                    }
+                    None => 0,
+                },
+            };
         }
         if frames > 0 {
             let egress = Egress { ring, counters, sockets, hosts: &self.hosts };
             self.legs.flush(&mut self.round, egress);
-            self.round.settle(counters);
+            self.round.drop(DropReason::Fragment, fragments.take_dropped());
+            self.round.settle(counters, fragments.held());
         }
         frames
     }
@@ -102,52 +117,122 @@ struct Route<'a> {
     flows: &'a [Flow],
 }
 
+/// A datagram off a ring.
+struct Arrived<'a> {
+    ifindex: u32,
+    datagram: Datagram<'a>,
+    /// The memory its payload is a part of.
+    memory: Span,
+    /// Payload bytes of each datagram, where this is a super-frame of several.
+    segment: Option<NonZeroU16>,
+    /// Frames it came in: fragments, or as if a super-frame's datagrams had come one by one.
+    frames: u64,
+}
+
 impl Route<'_> {
-    /// Answers how many datagrams it queued on legs.
-    fn frame(&self, frame: &Frame, legs: &mut Legs, round: &mut Round, egress: Egress<'_>) -> usize {
-        let packet = egress.ring.bytes(frame.packet);
-        let mut count = 1;
+    /// Answers how many datagrams it queued on legs; `None`: the frame is a fragment.
+    fn frame(&self, frame: &Frame, legs: &mut Legs, round: &mut Round, egress: Egress<'_>) -> Option<usize> {
         let reason = match frame.target {
             LinkTarget::OtherHost => DropReason::OtherHost,
             LinkTarget::Own => DropReason::OwnFrame,
-            LinkTarget::Us => match Datagram::parse_ip(packet, frame.checksum) {
+            LinkTarget::Us => match Datagram::parse_ip(egress.ring.bytes(frame.packet), frame.checksum) {
+                Err(Malformed::Fragment) => return None,
                 Err(malformed) => reason_for(malformed),
                 Ok(datagram) => {
-                    count = segments(frame, &datagram) as u64;
-                    match self.matcher.find(frame.ifindex, &datagram) {
-                        Verdict::Flow(flow) => {
-                            let flow = &self.flows[flow as usize];
-                            self.relay(flow, frame, &datagram, legs, round, egress);
-                            return flow.legs.len() * count as usize;
-                        }
-                        Verdict::WrongSource => DropReason::WrongSource,
-                        Verdict::NoRule => DropReason::NoRule,
-                        Verdict::Own => DropReason::OwnFrame,
-                    }
+                    let Frame { ifindex, segment, packet: memory, .. } = *frame;
+                    let frames = segments(segment, &datagram) as u64;
+                    let arrived = Arrived { ifindex, datagram, memory, segment, frames };
+                    return Some(self.datagram(&arrived, legs, round, egress));
                 }
             },
         };
-        egress.counters.add_worker(WorkerCounter::Received, count);
-        egress.counters.add_dropped(reason, count);
-        0
+        round.drop(reason, 1);
+        Some(0)
     }
 
-    /// Queues each datagram of a frame on each leg of its flow.
-    fn relay(
+    /// Takes a fragment that a rule may want; answers the datagram it completes: its memory and its frames.
+    fn fragment(
         &self,
-        flow: &Flow,
         frame: &Frame,
-        datagram: &Datagram<'_>,
+        fragments: &mut Fragments,
+        ring: &mut Ring,
+        round: &mut Round,
+    ) -> Option<(Whole, Span)> {
+        let reason = match Piece::parse_ip(ring.bytes(frame.packet)) {
+            Err(malformed) => reason_for(malformed),
+            Ok(None) => DropReason::Malformed,
+            Ok(Some(piece)) => {
+                let addresses = piece.header.addresses;
+                match self.matcher.refusal(frame.ifindex, addresses.source(), addresses.destination()) {
+                    Some(reason) => reason,
+                    None => {
+                        fragments.take(frame.ifindex, &piece);
+                        return fragments.poll_whole(ring);
+                    }
+                }
+            }
+        };
+        round.drop(reason, 1);
+        None
+    }
+
+    /// Answers how many datagrams it queued on legs.
+    fn whole(
+        &self,
+        frame: &Frame,
+        (whole, memory): (Whole, Span),
         legs: &mut Legs,
         round: &mut Round,
         egress: Egress<'_>,
-    ) {
-        let packet = egress.ring.bytes(frame.packet);
-        // The payload is a part of the packet, so the difference of their addresses is its offset.
-        let offset = datagram.payload.as_ptr().addr() - packet.as_ptr().addr();
-        let payload = frame.packet.part(offset, datagram.payload.len());
-        let segment = frame.segment.map_or(usize::MAX, |bytes| bytes.get().into());
-        let mut start = 0;
+    ) -> usize {
+        let (ifindex, frames) = (frame.ifindex, u64::from(whole.pieces));
+        match whole.header.datagram(egress.ring.bytes(memory)) {
+            Ok(datagram) => {
+                let arrived = Arrived { ifindex, datagram, memory, segment: None, frames };
+                self.datagram(&arrived, legs, round, egress)
+            }
+            Err(malformed) => {
+                round.drop(reason_for(malformed), frames);
+                0
+            }
+        }
+    }
+
+    /// Answers how many datagrams it queued on legs.
+    fn datagram(
+        &self,
+        arrived: &Arrived<'_>,
+        legs: &mut Legs,
+        round: &mut Round,
+        egress: Egress<'_>,
+    ) -> usize {
+        let reason = match self.matcher.find(arrived.ifindex, &arrived.datagram) {
+            Verdict::Flow(flow) => {
+                return self.relay(&self.flows[flow as usize], arrived, legs, round, egress);
+            }
+            Verdict::WrongSource => DropReason::WrongSource,
+            Verdict::NoRule => DropReason::NoRule,
+            Verdict::Own => DropReason::OwnFrame,
+        };
+        round.drop(reason, arrived.frames);
+        0
+    }
+
+    /// Queues each datagram of what arrived on each leg of its flow; answers how many that were.
+    fn relay(
+        &self,
+        flow: &Flow,
+        arrived: &Arrived<'_>,
+        legs: &mut Legs,
+        round: &mut Round,
+        egress: Egress<'_>,
+    ) -> usize {
+        let (memory, datagram) = (egress.ring.bytes(arrived.memory), &arrived.datagram);
+        // The payload is a part of that memory, so the difference of their addresses is its offset.
+        let offset = datagram.payload.as_ptr().addr() - memory.as_ptr().addr();
+        let payload = arrived.memory.part(offset, datagram.payload.len());
+        let segment = arrived.segment.map_or(usize::MAX, |bytes| bytes.get().into());
+        let (mut start, mut count) = (0, 0);
         loop {
             let bytes = (payload.len() - start).min(segment);
             let part = payload.part(start, bytes);
@@ -155,17 +240,20 @@ impl Route<'_> {
             for leg in flow.legs.clone() {
                 legs.push(leg, datagram, part, number, round, egress);
             }
+            count += 1;
             start += bytes;
             if start >= payload.len() {
                 break;
             }
         }
+        round.reassembled(arrived.frames - count);
+        flow.legs.len() * count as usize
     }
 }
 
 /// Datagrams in a frame: more than one in a super-frame.
-fn segments(frame: &Frame, datagram: &Datagram<'_>) -> usize {
-    frame.segment.map_or(1, |bytes| datagram.payload.len().div_ceil(usize::from(bytes.get())).max(1))
+fn segments(segment: Option<NonZeroU16>, datagram: &Datagram<'_>) -> usize {
+    segment.map_or(1, |bytes| datagram.payload.len().div_ceil(usize::from(bytes.get())).max(1))
 }
 
 fn reason_for(malformed: Malformed) -> DropReason {

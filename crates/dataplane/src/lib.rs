@@ -9,6 +9,7 @@ pub mod counters;
 pub mod drop_reason;
 pub mod envelope;
 pub mod forward;
+pub mod fragments;
 pub mod hosts;
 pub mod ipc;
 pub mod leg;

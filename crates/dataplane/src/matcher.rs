@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use mcast::wire::Datagram;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::drop_reason::DropReason;
 use crate::table::{FlowKey, Table};
 
 /// What the rules say of a datagram.
@@ -43,6 +44,8 @@ pub struct Matcher {
     shapes: Vec<Shape>,
     /// Destinations of rules with a source: a miss there is a wrong source.
     sourced: FxHashSet<(u32, IpAddr, Option<u16>)>,
+    /// Interface, destination and source of each rule, sorted.
+    prospects: Box<[(u32, IpAddr, Option<IpAddr>)]>,
     own: FxHashSet<SocketAddr>,
     own_ports: Vec<u16>,
 }
@@ -64,6 +67,11 @@ impl Matcher {
             table.flows.iter().any(|flow| fits(&flow.key))
         };
         matcher.shapes = SHAPES.iter().copied().filter(has).collect();
+        let mut prospects: Vec<_> =
+            table.flows.iter().map(|flow| (flow.key.ifindex, flow.key.address, flow.key.source)).collect();
+        prospects.sort_unstable();
+        prospects.dedup();
+        matcher.prospects = prospects.into_boxed_slice();
         matcher.own = table.own.iter().copied().collect();
         matcher.own_ports = table.own.iter().map(SocketAddr::port).collect();
         matcher.own_ports.sort_unstable();
@@ -89,6 +97,21 @@ impl Matcher {
             Verdict::WrongSource
         } else {
             Verdict::NoRule
+        }
+    }
+
+    /// Why no rule takes a datagram with these addresses, whatever its ports; `None`: one may.
+    pub fn refusal(&self, ifindex: u32, source: IpAddr, destination: IpAddr) -> Option<DropReason> {
+        let to = (ifindex, destination);
+        let start = self.prospects.partition_point(|&(ifindex, address, _)| (ifindex, address) < to);
+        match self.prospects.get(start) {
+            // "Any source" comes before all others.
+            Some(&(ifindex, address, None)) if (ifindex, address) == to => None,
+            Some(&(ifindex, address, _)) if (ifindex, address) == to => {
+                let named = self.prospects.binary_search(&(ifindex, address, Some(source))).is_ok();
+                (!named).then_some(DropReason::WrongSource)
+            }
+            _ => Some(DropReason::NoRule),
         }
     }
 
@@ -153,6 +176,21 @@ mod tests {
         let matcher = matcher(&[key(Some(WANTED), Some(5))]);
         assert_eq!(matcher.find(3, &datagram(OTHER, 9, 5)), Verdict::WrongSource);
         assert_eq!(matcher.find(3, &datagram(OTHER, 9, 6)), Verdict::NoRule);
+    }
+
+    #[test]
+    fn what_no_rule_can_take_is_told_by_its_addresses() {
+        let sourced = FlowKey { address: ip("239.1.1.2"), ..key(Some(WANTED), Some(5)) };
+        let matcher = matcher(&[key(None, Some(5)), sourced, FlowKey { ifindex: 4, ..sourced }]);
+        let refusal = |ifindex, source, to| matcher.refusal(ifindex, ip(source), ip(to));
+        assert_eq!(refusal(3, OTHER, GROUP), None);
+        assert_eq!(refusal(3, WANTED, "239.1.1.2"), None);
+        assert_eq!(refusal(3, OTHER, "239.1.1.2"), Some(DropReason::WrongSource));
+        assert_eq!(refusal(4, WANTED, "239.1.1.2"), None);
+        for (ifindex, to) in [(4, GROUP), (2, GROUP), (3, "239.1.1.3"), (5, "239.1.1.2"), (3, "1.1.1.1")] {
+            assert_eq!(refusal(ifindex, WANTED, to), Some(DropReason::NoRule), "{ifindex} {to}");
+        }
+        assert_eq!(Matcher::default().refusal(3, ip(WANTED), ip(GROUP)), Some(DropReason::NoRule));
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! What became of each datagram of one round: which rule it matched, whether a leg took it.
+//! What became of each frame of one round: which rule it matched, whether a leg took it, or why it was dropped.
 //!
 //! A round is what a worker reads before it flushes and releases. Rules and ingress are counted from here
-//! once, at its end, so that a datagram counts as relayed only if a leg took it.
+//! once, at its end, so that a datagram counts as relayed only if a leg took it, and a worker that dies in
+//! mid-round has counted nothing of what its successor reads again.
 
 use crate::counters::{Counters, RuleCounter, WorkerCounter};
 use crate::drop_reason::DropReason;
@@ -28,29 +29,48 @@ struct Item {
 
 /// The datagrams of one round.
 #[derive(Debug)]
-pub struct Round(Vec<Item>);
+pub struct Round {
+    items: Vec<Item>,
+    /// Frames that matched beyond one for each datagram.
+    reassembled: u64,
+    /// Frames dropped before they matched, by reason.
+    drops: [u64; DropReason::ALL.len()],
+    dropped: u64,
+}
 
 impl Round {
     /// Room for `capacity` datagrams.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self(Vec::with_capacity(capacity))
+        let drops = [0; DropReason::ALL.len()];
+        Self { items: Vec::with_capacity(capacity), reassembled: 0, drops, dropped: 0 }
     }
 
     /// Number of datagrams so far.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.items.len()
+    }
+
+    /// Notes frames dropped before they matched.
+    pub fn drop(&mut self, reason: DropReason, frames: u64) {
+        self.drops[reason as usize] += frames;
+        self.dropped += frames;
+    }
+
+    /// Notes that the datagram to be pushed next came in so many frames more than one.
+    pub fn reassembled(&mut self, frames: u64) {
+        self.reassembled += frames;
     }
 
     /// Notes a datagram that matched a rule; answers its number.
     pub fn push(&mut self, rule_slot: u32, bytes: usize) -> u16 {
-        let number = self.0.len() as u16;
-        self.0.push(Item { rule_slot, bytes: bytes as u32, fate: Fate::NoLeg });
+        let number = self.items.len() as u16;
+        self.items.push(Item { rule_slot, bytes: bytes as u32, fate: Fate::NoLeg });
         number
     }
 
     /// A leg is about to send it.
     pub fn tried(&mut self, number: u16) {
-        let fate = &mut self.0[usize::from(number)].fate;
+        let fate = &mut self.items[usize::from(number)].fate;
         if *fate != Fate::Taken {
             *fate = Fate::Tried;
         }
@@ -58,7 +78,7 @@ impl Round {
 
     /// A leg dropped it for its TTL.
     pub fn expired(&mut self, number: u16) {
-        let fate = &mut self.0[usize::from(number)].fate;
+        let fate = &mut self.items[usize::from(number)].fate;
         if *fate == Fate::NoLeg {
             *fate = Fate::Ttl;
         }
@@ -66,16 +86,13 @@ impl Round {
 
     /// A leg took it.
     pub fn taken(&mut self, number: u16) {
-        self.0[usize::from(number)].fate = Fate::Taken;
+        self.items[usize::from(number)].fate = Fate::Taken;
     }
 
-    /// Counts all datagrams and starts afresh.
-    pub fn settle(&mut self, counters: &Counters) {
-        if self.0.is_empty() {
-            return;
-        }
+    /// Counts everything and starts afresh; `held` fragments are left for a later round.
+    pub fn settle(&mut self, counters: &Counters, held: u64) {
         let mut relayed = 0;
-        for item in &self.0 {
+        for item in &self.items {
             counters.add_rule(item.rule_slot, RuleCounter::Matched, 1);
             match item.fate {
                 Fate::Taken => {
@@ -88,11 +105,19 @@ impl Round {
                 Fate::Tried => counters.add_dropped(DropReason::Egress, 1),
             }
         }
-        // Next to each other: a worker that dies in mid-round has counted neither, and its successor counts both.
-        counters.add_worker(WorkerCounter::Received, self.count() as u64);
-        counters.add_worker(WorkerCounter::Matched, self.count() as u64);
+        let matched = self.count() as u64 + self.reassembled;
+        // Next to each other: a worker that dies in mid-round has counted none, and its successor counts all.
+        counters.add_worker(WorkerCounter::Received, matched + self.dropped);
+        counters.add_worker(WorkerCounter::Matched, matched);
         counters.add_worker(WorkerCounter::Relayed, relayed);
-        self.0.clear();
+        counters.add_dropped(DropReason::Reassembled, self.reassembled);
+        counters.set_worker(WorkerCounter::Held, held);
+        if self.dropped > 0 {
+            let drops = DropReason::ALL.iter().zip(&mut self.drops);
+            drops.for_each(|(reason, frames)| counters.add_dropped(*reason, std::mem::take(frames)));
+        }
+        self.items.clear();
+        (self.reassembled, self.dropped) = (0, 0);
     }
 }
 
@@ -114,7 +139,7 @@ mod tests {
         round.expired(expired);
         round.expired(expired);
         let _ = idle;
-        round.settle(&counters);
+        round.settle(&counters, 0);
         let rule = |counter| counters.rule(0, counter);
         assert_eq!(
             (rule(RuleCounter::Matched), rule(RuleCounter::Relayed), rule(RuleCounter::Bytes)),
@@ -127,5 +152,26 @@ mod tests {
         assert_eq!(counters.worker(WorkerCounter::Matched), 4);
         assert_eq!(counters.worker(WorkerCounter::Relayed), 1);
         assert_eq!(round.count(), 0);
+    }
+    #[test]
+    fn frames_are_counted_at_the_end_with_those_that_are_held() {
+        let (counters, _memory) = Counters::create(1).unwrap();
+        let mut round = Round::with_capacity(4);
+        round.drop(DropReason::NoRule, 40);
+        round.drop(DropReason::Malformed, 2);
+        round.reassembled(44);
+        let number = round.push(0, 65_507);
+        round.taken(number);
+        assert_eq!(counters.worker(WorkerCounter::Received), 0);
+        for _ in 0..2 {
+            round.settle(&counters, 7);
+            let worker = |counter| counters.worker(counter);
+            assert_eq!(worker(WorkerCounter::Received), 45 + 42, "once, however often it is settled");
+            assert_eq!((worker(WorkerCounter::Matched), worker(WorkerCounter::Relayed)), (45, 1));
+            assert_eq!(worker(WorkerCounter::Held), 7);
+            let dropped = [DropReason::NoRule, DropReason::Malformed, DropReason::Reassembled];
+            assert_eq!(dropped.map(|reason| counters.dropped(reason)), [40, 2, 44]);
+            assert_eq!(counters.rule(0, RuleCounter::Relayed), 1, "a datagram, not its frames");
+        }
     }
 }

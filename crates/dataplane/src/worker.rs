@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::confine;
 use crate::counters::{Counters, WorkerCounter};
 use crate::forward::Forwarder;
+use crate::fragments::Fragments;
 use crate::ipc::{self, FromWorker, Severity, Start, ToWorker};
 use crate::sandbox;
 use crate::sys::ring::Ring;
@@ -64,6 +66,8 @@ pub fn run(control: OwnedFd) -> Result<(), WorkerError> {
 struct Worker {
     control: OwnedFd,
     rings: [Ring; 2],
+    /// Outlive tables: a change of rules costs no datagram under way.
+    fragments: Fragments,
     counters: Counters,
     sockets: FxHashMap<u32, OwnedFd>,
     /// Absent until the first table.
@@ -99,11 +103,13 @@ impl Worker {
         };
         let [bytes4, bytes6] = start.ring_bytes;
         let rings = [map(ring4, bytes4, MARKS[0])?, map(ring6, bytes6, MARKS[1])?];
+        let fragments = Fragments::succeed(&counters);
         confine::confine(start.core, start.user)?;
         sandbox::seal()?;
         Ok(Self {
             control,
             rings,
+            fragments,
             counters,
             sockets: FxHashMap::default(),
             forwarder: None,
@@ -151,7 +157,7 @@ impl Worker {
             let mut frames = 0;
             let mut laden = false;
             for (ring, marks) in self.rings.iter_mut().zip(MARKS) {
-                frames += forwarder.round(ring, &self.counters, &self.sockets);
+                frames += forwarder.round(ring, &mut self.fragments, &self.counters, &self.sockets);
                 laden |= forwarder.is_laden();
                 let position = ring.position().into();
                 self.counters.set_worker(marks.relayed, position);
@@ -163,22 +169,31 @@ impl Worker {
                 if self.stopping {
                     return self.stopped();
                 }
-                if self.wait(if self.busy_poll { Some(Timespec::default()) } else { None })? {
+                let due = self.fragments.expire(&self.counters);
+                if self.wait(if self.busy_poll { Some(Duration::ZERO) } else { due })? {
                     return Ok(());
                 }
-            } else if (laden || rounds % ROUNDS_PER_CONTROL == 0) && self.wait(Some(Timespec::default()))? {
-                return Ok(());
+            } else if laden || rounds % ROUNDS_PER_CONTROL == 0 {
+                self.fragments.expire(&self.counters);
+                if self.wait(Some(Duration::ZERO))? {
+                    return Ok(());
+                }
             }
         }
     }
 
-    fn stopped(&self) -> Result<(), WorkerError> {
+    fn stopped(&mut self) -> Result<(), WorkerError> {
+        self.fragments.abandon(&self.counters);
         self.say(Severity::Debug, "rings are empty, ends as told".to_owned());
         ipc::send(&self.control, &FromWorker::Stopped, &[]).map_err(WorkerError::Control)
     }
 
     /// Waits for frames or word from the supervisor; answers whether that is gone.
-    fn wait(&mut self, timeout: Option<Timespec>) -> Result<bool, WorkerError> {
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, WorkerError> {
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: timeout.as_secs().cast_signed(),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
         let mut fds = [
             PollFd::new(&self.control, PollFlags::IN),
             PollFd::new(&self.rings[0], PollFlags::IN),

@@ -2,6 +2,7 @@
 //! fragments, written down by `etherparse`.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use etherparse::{
     EtherType, Ethernet2Header, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6Header,
@@ -74,6 +75,12 @@ impl Datagram {
     pub fn between(src: &str, dst: &str) -> Self {
         let parse = |text: &str| text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
         Self::new(parse(src), parse(dst))
+    }
+
+    /// Whether it is of IPv4.
+    #[must_use]
+    pub fn is_ipv4(&self) -> bool {
+        self.dst.is_ipv4()
     }
 
     /// Sets the UDP payload.
@@ -211,13 +218,21 @@ impl Datagram {
     #[must_use]
     pub fn fragments(&self, own: Mac, size: usize) -> Vec<Vec<u8>> {
         assert!(size > 0 && size.is_multiple_of(8), "fragments of {size} bytes: a multiple of 8 is needed");
-        let whole = self.udp();
-        let count = whole.chunks(size).count();
-        let packet = |(index, part): (usize, &[u8])| {
-            let place = Place { offset: index * size, more: index + 1 < count };
-            self.framed(own, &self.ip(part, Some(place)))
-        };
-        whole.chunks(size).enumerate().map(packet).collect()
+        let whole = self.udp().len();
+        let end = |start: usize| whole.min(start + size);
+        (0..whole).step_by(size).map(|start| self.piece(own, start..end(start), end(start) < whole)).collect()
+    }
+
+    /// The frame of one fragment with any part of the datagram's IP payload, its UDP header included, `more` or
+    /// not.
+    ///
+    /// # Panics
+    /// As [`Self::frame`]; and when the part begins at no multiple of 8, or ends beyond the payload.
+    #[must_use]
+    pub fn piece(&self, own: Mac, part: Range<usize>, more: bool) -> Vec<u8> {
+        assert!(part.start.is_multiple_of(8), "a fragment at {}: a multiple of 8 is needed", part.start);
+        let place = Place { offset: part.start, more };
+        self.framed(own, &self.ip(&self.udp()[part], Some(place)))
     }
 
     /// The IP packet without a link header, as a tun device takes it.

@@ -2,7 +2,8 @@
 //!
 //! [`Ring::receive`] hands out frames as [`Span`]s that stay readable until [`Ring::release`] gives their
 //! slots back to the kernel. Frames longer than a slot (jumbo frames, and the super-frames of a local or
-//! virtual sender) are fetched whole from the socket's queue, in order with the others.
+//! virtual sender) are fetched whole from the socket's queue, in order with the others. What its reader puts together
+//! from several frames is kept beside them until then, and is a span like theirs.
 #![expect(unsafe_code, reason = "slots are read in memory shared with the kernel")]
 
 use std::io;
@@ -13,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mcast::wire::ChecksumTrust;
+use mcast::wire::fragment::LENGTH_MAX;
 use rustix::net::{RecvFlags, recv};
 
 use super::mapping::Mapping;
@@ -23,6 +25,9 @@ const LONG_FRAMES: usize = 16;
 
 /// Bytes kept for one: the largest IP packet with its link header and `virtio_net_hdr`.
 const LONG_FRAME_BYTES: usize = 65_536 + 128;
+
+/// Bytes for what is put together from several frames: four datagrams of the greatest length between two releases.
+pub const ASSEMBLED_BYTES: usize = 4 * LENGTH_MAX;
 
 /// Bytes of `struct virtio_net_hdr`, which `PACKET_VNET_HDR` puts before the link header.
 const VNET_HEADER_BYTES: usize = 10;
@@ -112,8 +117,10 @@ pub struct Ring {
     next: u32,
     /// Slots read and not released: those before `next`.
     held: u32,
+    /// Long frames, and behind them what was put together.
     long: Box<[u8]>,
     long_used: usize,
+    assembled: usize,
     /// A long frame fetched from the queue for a slot that is still to come.
     early: Option<usize>,
 }
@@ -127,8 +134,9 @@ impl Ring {
             .filter(|&n| n > 0)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the size of a ring"))?;
         let map = Mapping::new(&fd, ring_bytes)?;
-        let long = vec![0; LONG_FRAMES * LONG_FRAME_BYTES].into_boxed_slice();
-        Ok(Self { fd, map, slots, next: next % slots, held: 0, long, long_used: 0, early: None })
+        let long = vec![0; LONG_FRAMES * LONG_FRAME_BYTES + ASSEMBLED_BYTES].into_boxed_slice();
+        let next = next % slots;
+        Ok(Self { fd, map, slots, next, held: 0, long, long_used: 0, assembled: 0, early: None })
     }
 
     /// The next frame, if one is there and can be held.
@@ -162,6 +170,25 @@ impl Ring {
         }
     }
 
+    /// Room for one thing more to be put together; `None` where that must wait for [`Ring::release`].
+    pub fn room(&mut self) -> Option<&mut [u8; LENGTH_MAX]> {
+        let start = LONG_FRAMES * LONG_FRAME_BYTES + self.assembled;
+        self.long.get_mut(start..).and_then(|room| room.first_chunk_mut())
+    }
+
+    /// Whether [`Ring::room`] has any.
+    pub fn has_room(&self) -> bool {
+        self.assembled <= ASSEMBLED_BYTES - LENGTH_MAX
+    }
+
+    /// Keeps the first `len` bytes of [`Ring::room`] until the next release. Panics beyond it.
+    pub fn keep(&mut self, len: usize) -> Span {
+        assert!(len <= ASSEMBLED_BYTES - self.assembled, "{len} bytes kept beyond the room for them");
+        let offset = self.map.len() + LONG_FRAMES * LONG_FRAME_BYTES + self.assembled;
+        self.assembled += len;
+        Span { offset: offset as u32, len: len as u32 }
+    }
+
     /// Gives all frames received back to the kernel.
     pub fn release(&mut self) {
         let first = (self.next + self.slots - self.held) % self.slots;
@@ -171,6 +198,7 @@ impl Ring {
         }
         self.held = 0;
         self.long_used = 0;
+        self.assembled = 0;
         if let Some(early) = self.early.take() {
             self.long.copy_within(early..early + LONG_FRAME_BYTES, 0);
             self.early = Some(0);

@@ -144,19 +144,6 @@ fn an_absent_ipv4_checksum_is_relayed_and_made() {
 }
 
 #[test]
-fn fragments_are_counted_one_by_one() {
-    skip_unless_available!();
-    let mut bed = bed();
-    let (mac, big) = (bed.input.mac(), payload(1, 1200));
-    let mut fragments = four().payload(big.clone()).id(77).fragments(mac, 512);
-    fragments.extend(six().payload(big).id(78).fragments(mac, 512));
-    dropped(&mut bed, &fragments);
-    let account = bed.finish();
-    account.assert_drops(&[("fragment", 6)]);
-    assert_eq!((account.total("matched"), account.total("parse_err")), (2, 6), "{account:#?}");
-}
-
-#[test]
 fn frames_to_other_hosts_are_not_taken() {
     skip_unless_available!();
     let mut bed = bed();

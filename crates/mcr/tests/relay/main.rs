@@ -10,6 +10,8 @@ mod drops;
 mod egress;
 mod expected;
 mod fan_out;
+mod flooded;
+mod fragments;
 mod kinds;
 mod membership;
 mod options;

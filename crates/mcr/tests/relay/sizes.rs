@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::UdpSocket;
 
-use testbed::{Datagram, Fan, Seen, Sender, rule, skip_unless_available};
+use testbed::{Datagram, Fan, Seen, rule, skip_unless_available};
 
 use crate::bed::{Bed, QUIET, SOON};
 use crate::expected::{Expected, payload, payloads};
@@ -174,18 +174,4 @@ fn jumbo_frames_are_cut_for_a_narrower_output() {
     }
     assert_no_refusals(&bed, "jumbo");
     bed.finish().assert_all_relayed(sizes.len() as u64, 4);
-}
-
-/// The largest datagram there is arrives in fragments that no relay of this version puts together; each is named.
-#[test]
-fn a_large_datagram_of_a_sender_is_counted_as_its_fragments() {
-    skip_unless_available!();
-    let mut bed = Bed::new("rlz", 1, &rule("large", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"]));
-    let sender = Sender::open(&bed.fan.sender.link, "10.10.1.100:4000".parse().unwrap()).unwrap();
-    sender.send("239.1.1.1:5000".parse().unwrap(), &payload(0, 4000)).unwrap();
-    sender.send("239.1.1.1:5000".parse().unwrap(), &payload(1, 1000)).unwrap();
-    assert_eq!(bed.probes[0].expect_one(SOON).payload, payload(1, 1000));
-    let account = bed.finish();
-    account.assert_drops(&[("fragment", 3)]);
-    assert_eq!((account.total("parse_err"), account.relayed()), (3, 1), "{account:#?}");
 }
