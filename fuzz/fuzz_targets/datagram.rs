@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mcast::wire::{ChecksumTrust, Datagram, Frame, datagram};
+use mcast::wire::{ChecksumTrust, Datagram, Frame, Malformed, Piece, datagram};
 use mcr::generator::header::Header;
 
 fn check(parsed: &Datagram<'_>) {
@@ -14,6 +14,17 @@ fn check(parsed: &Datagram<'_>) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
+    // What is a fragment to one parser is a fragment to the other.
+    let whole = Datagram::parse_ip(bytes, ChecksumTrust::Partial);
+    match Piece::parse_ip(bytes) {
+        Ok(Some(piece)) => {
+            assert_eq!(whole, Err(Malformed::Fragment));
+            assert!(piece.payload.len() <= bytes.len());
+            let _ = piece.header.datagram(piece.payload);
+        }
+        Ok(None) => assert_ne!(whole, Err(Malformed::Fragment)),
+        Err(malformed) => assert!(whole == Err(malformed) || whole == Err(Malformed::Fragment)),
+    }
     for trust in [ChecksumTrust::Verify, ChecksumTrust::Trusted] {
         if let Ok(datagram) = Datagram::parse_ip(bytes, trust) {
             check(&datagram);
