@@ -40,7 +40,7 @@ fn spoilt(frames: &[Vec<u8>], state: &mut u64) -> Vec<u8> {
         let at = 12 + next(state) % (frame.len() - 12).min(60);
         frame[at] = next(state) as u8;
     }
-    if next(state) % 4 == 0 {
+    if next(state).is_multiple_of(4) {
         frame.truncate(14 + next(state) % (frame.len() - 14));
     }
     frame
