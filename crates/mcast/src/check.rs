@@ -3,6 +3,7 @@
 //! Every refusal says which input or output it is about and what to write instead. Whether rules fit
 //! together is left to [`RuleSet`](crate::RuleSet), whether interfaces exist to the daemon.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::leg::BATCH_MAX;
@@ -82,6 +83,9 @@ pub enum RuleError {
         /// The input.
         input: Flow,
     },
+    /// One output twice: its receivers would get every packet twice.
+    #[error("output {0} is there already: remove one of the two")]
+    OutputTwice(Leg),
     /// A burst above what the kernel takes.
     #[error("output {0} has a batch above {BATCH_MAX}: write 1 to {BATCH_MAX}, or leave it out for no limit")]
     Batch(Leg),
@@ -150,9 +154,13 @@ impl Rule {
             }
             _ => {}
         }
+        let mut seen = HashSet::new();
         for (place, leg) in self.outputs.iter().enumerate() {
             let errors = leg.faults(&self.input).into_iter();
             faults.extend(errors.map(|error| (RulePart::Output(place), error)));
+            if !seen.insert(leg) {
+                faults.push((RulePart::Output(place), RuleError::OutputTwice(leg.clone())));
+            }
         }
         if self.engine == Engine::Tc {
             faults.push((RulePart::Engine, RuleError::Engine(self.engine)));

@@ -77,7 +77,7 @@ impl RuleFile {
     /// Reads a rule file's text.
     ///
     /// # Errors
-    /// Everything wrong with it, each with place and remedy.
+    /// Each with place and remedy; a rule with a value that cannot be read is not looked at further.
     pub fn parse(text: &str) -> Result<Self, FileError> {
         let mut reader = Reader { lines: Lines::new(text), mistakes: Vec::new() };
         let mut file = Self::default();
@@ -361,6 +361,7 @@ fn table_keys(error: &RuleError) -> &'static [&'static str] {
         | RuleError::TooManyOutputs(_)
         | RuleError::GroupInterface { .. }
         | RuleError::LinkLocalInterface { .. }
+        | RuleError::OutputTwice(_)
         | RuleError::Engine(_) => &[],
     }
 }

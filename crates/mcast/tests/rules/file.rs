@@ -137,7 +137,7 @@ outputs = []
 [[rule]]
 name = "b"
 input = "239.1.1.1%eth0"
-outputs = [{ address = "10.0.0.1", sport = "keep" }, { address = "0.0.0.0" }]
+outputs = ["10.0.0.1,sport=9", { address = "10.0.0.1", sport = 9 }, { address = "0.0.0.0" }]
 engine = "tc"
 [[rule]]
 name = "d"
@@ -160,8 +160,8 @@ outputs = ["239.1.1.3%eth0"]
             "7:20 rule b: input [ff02::1]@239.1.1.2%eth0: source ff02::1 is multicast",
             "8:11 rule b: outputs is empty",
             "10:8 there is a rule named b already: give this one another name, or replace that one (the other stands at line 6)",
-            "12:44 rule b: output 10.0.0.1,sport=keep keeps the packet's source port",
-            "12:66 rule b: output 0.0.0.0: 0.0.0.0 is the unspecified",
+            "12:32 rule b: output 10.0.0.1,sport=9 is there already: remove one of the two",
+            "12:81 rule b: output 0.0.0.0: 0.0.0.0 is the unspecified",
             "13:10 rule b: engine tc is not in this version",
             "16:9 rules d and b both have the input 239.1.1.1%eth0",
             "21:24 loop: e -> 239.1.1.4%eth0 -> f -> 239.1.1.3%eth0 -> e",

@@ -149,8 +149,8 @@ pub struct WorkerStats {
     pub pid: u32,
     /// The core it is pinned to.
     pub core: u32,
-    /// `running`, `starting` or `restarting`.
-    pub state: String,
+    /// `active`: its process reads its rings; `pending`: it is being started.
+    pub state: State,
     /// How often it was started again.
     pub restarts: u64,
     /// Frames offered to its ring.

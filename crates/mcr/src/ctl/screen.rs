@@ -234,7 +234,7 @@ pub(super) fn workers(workers: &[WorkerStats], width: Option<usize>) -> String {
             worker.id.to_string(),
             if worker.pid == 0 { "-".to_owned() } else { worker.pid.to_string() },
             worker.core.to_string(),
-            worker.state.clone(),
+            word(worker.state).to_owned(),
             count(worker.restarts),
             count(worker.recv),
             count(worker.matched),

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use dataplane::counters::Counters;
 use dataplane::ipc::Start;
 use mcast::{CoreList, RuleFile, WorkerOptions};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -16,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use super::capabilities;
+use super::descriptors;
 use super::egress::EgressSockets;
 use super::fence;
 use super::handle::{Answer, Refusal, Request};
@@ -110,7 +110,7 @@ pub async fn run(options: Options, levels: Levels) -> Result<(), DaemonError> {
     let policy = Policy::of_this_process();
     capabilities::require(policy.group.is_some()).map_err(|error| DaemonError::RunTime(error.to_string()))?;
     let claim = socket::claim(&options.socket).map_err(|error| DaemonError::RunTime(error.to_string()))?;
-    raise_descriptor_limit();
+    descriptors::raise_limit();
     let mut links = Links::open().await.map_err(|e| run_time("cannot follow links and addresses")(&e))?;
     let parts = set_up(&options, file.worker, &links)?;
     let mut terminate = Signals::new().map_err(|e| run_time("cannot take signals")(&e))?;
@@ -202,15 +202,6 @@ fn set_up(options: &Options, worker: WorkerOptions, links: &Links) -> Result<Par
         interfaces: links.interfaces().clone(),
         options: worker,
     })
-}
-
-/// Thousands of memberships and legs take hundreds of sockets.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!("cannot raise the limit of open files: {error}");
-    }
 }
 
 fn announce(plan: &Plan) {

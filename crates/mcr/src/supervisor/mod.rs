@@ -7,6 +7,7 @@ pub mod args;
 pub mod capabilities;
 pub mod compile;
 pub mod daemon;
+pub mod descriptors;
 pub mod egress;
 pub mod fence;
 pub mod handle;

@@ -12,8 +12,8 @@ use tracing::warn;
 use super::compile::{LocalPort, RuleView};
 use super::handle::Refusal;
 use super::running::Running;
-use super::telemetry::Count;
-use crate::api::model::{LegStats, RuleStats, RuleStatus, State, Stats, WorkerStats};
+use super::telemetry::{Count, Telemetry};
+use crate::api::model::{LegStats, RuleStats, RuleStatus, State, Stats, Totals, WorkerStats};
 
 /// The one engine of this version.
 const ENGINE: &str = "userspace";
@@ -50,37 +50,34 @@ impl Running {
         self.log_gso();
     }
 
-    /// All counters.
+    /// All counters: of workers and their sum one moment's, of rules and legs that after it.
     pub fn stats(&mut self) -> Stats {
+        let each = self.telemetry.each_worker();
         Stats {
             generation: self.generation(),
-            totals: self.telemetry.totals(),
+            totals: Telemetry::sum(&each),
             rules: self.viewed().map(|(rule, view)| self.rule_stats(rule, view)).collect(),
-            workers: self.worker_stats(),
+            workers: each.iter().enumerate().map(|(at, totals)| self.one_worker(at, totals)).collect(),
         }
     }
 
     /// The workers.
     pub fn worker_stats(&mut self) -> Vec<WorkerStats> {
-        (0..self.workers.len()).map(|at| self.one_worker(at)).collect()
+        let each = self.telemetry.each_worker();
+        each.iter().enumerate().map(|(at, totals)| self.one_worker(at, totals)).collect()
     }
 
-    fn one_worker(&mut self, at: usize) -> WorkerStats {
-        let totals = self.telemetry.worker_totals(at);
+    fn one_worker(&self, at: usize, totals: &Totals) -> WorkerStats {
         let status = self.workers[at].borrow().clone();
         let counters = &self.telemetry.workers()[at].counters;
-        let state = match (status.ready, status.restarts) {
-            (true, _) => "running",
-            (false, 0) => "starting",
-            (false, _) => "restarting",
-        };
+        let state = if status.ready { State::Active } else { State::Pending };
         let drops =
             DropReason::ALL.iter().map(|reason| (reason.name().to_owned(), counters.dropped(*reason)));
         WorkerStats {
             id: at as u32,
             pid: status.pid.unwrap_or(0),
             core: self.cores[at],
-            state: state.to_owned(),
+            state,
             restarts: status.restarts,
             recv: totals.recv,
             matched: totals.matched,

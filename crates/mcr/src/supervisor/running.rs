@@ -199,8 +199,11 @@ impl Running {
             keep: names(&diff.keep),
             notes: Vec::new(),
         };
-        if file.worker != self.options {
-            plan.notes.push("[worker] differs from what runs: restart mcrd for it to take effect".to_owned());
+        if file.worker != WorkerOptions::default() && file.worker != self.options {
+            plan.notes.push(
+                "[worker] is not what mcrd runs with and what save writes: it is read when mcrd starts with this file"
+                    .to_owned(),
+            );
         }
         if dry_run {
             let would_wait = |rule: &Rule| Some(format!("{} would wait: {}", rule.name, self.awaits(rule)?));

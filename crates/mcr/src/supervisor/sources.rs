@@ -17,6 +17,8 @@ use rustix::net::netdevice::index_to_name;
 use rustix::net::{connect_unspec, sockopt};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
+use super::descriptors::spare;
+
 /// The discard port (RFC 863): a connect needs some port, and no datagram is sent.
 const SCRATCH_PORT: u16 = 9;
 
@@ -217,7 +219,7 @@ impl Egress {
     }
 
     fn try_open(self) -> Result<EgressSocket, Step> {
-        let socket = Socket::new(self.domain, Type::DGRAM, None).map_err(at("socket"))?;
+        let socket = Socket::new(self.domain, Type::DGRAM, None).and_then(spare).map_err(at("socket"))?;
         socket.set_nonblocking(true).map_err(at("O_NONBLOCK"))?;
         // Before the bind: from the first moment on nothing is received.
         socket.attach_filter(&[DROP_ALL]).map_err(at("SO_ATTACH_FILTER"))?;
@@ -285,7 +287,7 @@ pub fn raw_socket(ipv6: bool, send_buffer: usize) -> Result<OwnedFd, SocketError
     let open = || {
         let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
         let protocol = Some(Protocol::from(nix::libc::IPPROTO_RAW));
-        let socket = Socket::new(domain, Type::RAW, protocol).map_err(at("socket"))?;
+        let socket = Socket::new(domain, Type::RAW, protocol).and_then(spare).map_err(at("socket"))?;
         socket.set_nonblocking(true).map_err(at("O_NONBLOCK"))?;
         socket.attach_filter(&[DROP_ALL]).map_err(at("SO_ATTACH_FILTER"))?;
         if ipv6 { socket.set_multicast_loop_v6(false) } else { socket.set_multicast_loop_v4(false) }
@@ -344,7 +346,8 @@ pub fn unicast_input_socket(
 
 fn try_hold(address: IpAddr, interface: u32, port: NonZeroU16) -> Result<PortHold, Step> {
     let local = socket_addr(address, Some(interface), port.get());
-    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, None).map_err(at("socket"))?;
+    let socket =
+        Socket::new(Domain::for_address(local), Type::DGRAM, None).and_then(spare).map_err(at("socket"))?;
     socket.attach_filter(&[DROP_ALL]).map_err(at("SO_ATTACH_FILTER"))?;
     if local.is_ipv6() {
         socket.set_only_v6(true).map_err(at("IPV6_V6ONLY"))?;

@@ -76,7 +76,7 @@ impl Telemetry {
     }
 
     /// One worker's ledger and losses: `recv`, `matched`, …, `bytes`.
-    pub fn worker_totals(&mut self, worker: usize) -> Totals {
+    fn worker_totals(&mut self, worker: usize) -> Totals {
         let Some(Measured { counters, rings }) = self.workers.get_mut(worker) else {
             return Totals::default();
         };
@@ -98,20 +98,23 @@ impl Telemetry {
         }
     }
 
+    /// Each worker's ledger and losses, at one moment.
+    pub fn each_worker(&mut self) -> Vec<Totals> {
+        (0..self.workers.len()).map(|worker| self.worker_totals(worker)).collect()
+    }
+
     /// Both ledgers over all workers.
-    pub fn totals(&mut self) -> Totals {
-        (0..self.workers.len()).map(|worker| self.worker_totals(worker)).fold(Totals::default(), |a, b| {
-            Totals {
-                recv: a.recv + b.recv,
-                matched: a.matched + b.matched,
-                parse_err: a.parse_err + b.parse_err,
-                no_match: a.no_match + b.no_match,
-                buf_exhaust: a.buf_exhaust + b.buf_exhaust,
-                sent: a.sent + b.sent,
-                submitted: a.submitted + b.submitted,
-                errors: a.errors + b.errors,
-                bytes: a.bytes + b.bytes,
-            }
+    pub fn sum(each: &[Totals]) -> Totals {
+        each.iter().fold(Totals::default(), |a, b| Totals {
+            recv: a.recv + b.recv,
+            matched: a.matched + b.matched,
+            parse_err: a.parse_err + b.parse_err,
+            no_match: a.no_match + b.no_match,
+            buf_exhaust: a.buf_exhaust + b.buf_exhaust,
+            sent: a.sent + b.sent,
+            submitted: a.submitted + b.submitted,
+            errors: a.errors + b.errors,
+            bytes: a.bytes + b.bytes,
         })
     }
 
@@ -155,7 +158,7 @@ impl Telemetry {
     }
 
     fn lines(&mut self, elapsed: Duration) -> String {
-        let now = self.totals();
+        let now = Self::sum(&self.each_worker());
         let recv_pps = rate(now.recv.saturating_sub(self.last.recv), elapsed);
         let sent_pps = rate(now.sent.saturating_sub(self.last.sent), elapsed);
         self.last = now;

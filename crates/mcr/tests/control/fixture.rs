@@ -236,7 +236,7 @@ fn workers() -> Vec<WorkerStats> {
         id: 0,
         pid: 4243,
         core: 1,
-        state: "running".into(),
+        state: State::Active,
         restarts: 0,
         recv: 6_129_022,
         matched: 3_881_980,

@@ -4,6 +4,7 @@
 //! words, what a change leaves alone, and what the processes give up.
 #![expect(clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
 
+mod descriptors;
 mod exits;
 mod fixture;
 mod hostile;

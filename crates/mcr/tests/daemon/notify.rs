@@ -120,7 +120,7 @@ fn ready_means_applied_running_and_accepting() {
     assert_eq!(heard, Some(vec![summary, "READY=1".to_owned()]));
     accepts.unwrap();
     assert_eq!(service.ctl(&["show", "a"])["state"], "active");
-    assert!(service.ctl(&["workers"]).as_array().unwrap().iter().all(|worker| worker["state"] == "running"));
+    assert!(service.ctl(&["workers"]).as_array().unwrap().iter().all(|worker| worker["state"] == "active"));
 
     service.daemon.signal(Signal::TERM);
     assert_eq!(service.heard().unwrap()[0], "STOPPING=1");

@@ -72,7 +72,7 @@ fn the_log_is_json_to_the_last_line_where_asked_for() {
     let pid = relay.ctl_json(&["workers"])[0]["pid"].as_u64().unwrap();
     signal(pid, Signal::KILL);
     relay.wait_stats(PATIENCE, |stats| {
-        stats["workers"][0]["restarts"] == 1 && stats["workers"][0]["state"] == "running"
+        stats["workers"][0]["restarts"] == 1 && stats["workers"][0]["state"] == "active"
     });
     std::fs::write(relay.config(), "colour = 1\n").unwrap();
     relay.daemon().signal(Signal::HUP);
@@ -122,7 +122,7 @@ fn the_level_changes_while_it_runs_for_workers_too() {
         signal(pid, Signal::KILL);
         relay.wait_stats(PATIENCE, |stats| {
             let worker = &stats["workers"][0];
-            worker["restarts"] == times && worker["state"] == "running"
+            worker["restarts"] == times && worker["state"] == "active"
         });
         let lines = relay.daemon().lines().split_off(before);
         lines

@@ -102,7 +102,7 @@ fn the_rights_in_the_unit_are_enough() {
     signal(worker, Signal::KILL);
     testbed::eventually(PATIENCE, "a successor runs", || {
         let worker = &service.workers()[0];
-        worker["restarts"] == 1 && worker["state"] == "running"
+        worker["restarts"] == 1 && worker["state"] == "active"
     });
     let root = ["0", "0", "0"];
     let outputs = "239.2.2.1%r-out:600,source=192.0.2.1,sport=700";

@@ -56,7 +56,7 @@ fn pid(relay: &Relay, worker: usize) -> u64 {
 fn wait_restarted(relay: &Relay, worker: usize, times: u64) -> Value {
     relay.wait_stats(PATIENCE, |stats| {
         let worker = &stats["workers"][worker];
-        worker["restarts"] == times && worker["state"] == "running"
+        worker["restarts"] == times && worker["state"] == "active"
     })
 }
 
@@ -101,7 +101,7 @@ fn workers_are_confined_one_a_core() {
         assert_eq!(status(pid)["Cpus_allowed_list"], worker["core"].to_string());
         assert_eq!(
             (&worker["id"], &worker["state"], &worker["restarts"]),
-            (&id.into(), &"running".into(), &0.into())
+            (&id.into(), &"active".into(), &0.into())
         );
         cores.push(worker["core"].as_u64().unwrap());
     }

@@ -200,7 +200,7 @@ fn a_worker_killed_under_load_costs_a_datagram() {
             let before = relayed(&bed.relay.stats());
             bed.relay.wait_stats(SOON, |stats| relayed(stats) > before + 100);
             signal(&bed, Signal::KILL);
-            let back = |worker: &Value| worker["restarts"] == kills && worker["state"] == "running";
+            let back = |worker: &Value| worker["restarts"] == kills && worker["state"] == "active";
             bed.relay.wait_stats(SOON, |stats| back(&stats["workers"][0]));
         }
         stop.store(true, Ordering::Relaxed);

@@ -79,7 +79,7 @@ fn a_flood_of_malformed_frames_costs_a_good_flow_nothing() {
     let (code, report) = good.verdict(SOON);
     assert_eq!((code, &report["received"], &report["lost"]), (Some(0), &GOOD.into(), &0.into()), "{report}");
     for worker in relay.stats()["workers"].as_array().unwrap() {
-        assert_eq!((&worker["restarts"], &worker["state"]), (&0.into(), &"running".into()), "{worker:#}");
+        assert_eq!((&worker["restarts"], &worker["state"]), (&0.into(), &"active".into()), "{worker:#}");
     }
     let stats = last_stats(relay);
     assert!(stats.ingress.parse_err > FRAMES as u64 / 10, "{stats:?}");

@@ -116,7 +116,7 @@ fn rules_change_at_once_under_the_largest_fan_out() {
     assert!(exhausted(&after) > at_first && sender.is_running(), "no longer overloaded: {after:#}");
     change(&["remove", "fan"]);
     for worker in relay.stats()["workers"].as_array().unwrap() {
-        assert_eq!((&worker["restarts"], &worker["state"]), (&0.into(), &"running".into()), "{worker:#}");
+        assert_eq!((&worker["restarts"], &worker["state"]), (&0.into(), &"active".into()), "{worker:#}");
     }
 
     sender.signal(Signal::INT);

@@ -10,6 +10,7 @@ use rustix::net::sockopt::set_socket_recv_buffer_size;
 use socket2::{Domain, Socket, Type};
 
 use super::Join;
+use crate::supervisor::descriptors::spare;
 
 /// Sockets are of one kind: a socket that has a group from any source refuses a source of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,7 +42,7 @@ pub(super) struct GroupOnSocket {
 impl JoinSocket {
     pub(super) fn open(kind: Kind) -> io::Result<Self> {
         let domain = if kind.ipv6 { Domain::IPV6 } else { Domain::IPV4 };
-        let socket = Socket::new(domain, Type::DGRAM, None)?;
+        let socket = Socket::new(domain, Type::DGRAM, None).and_then(spare)?;
         if kind.ipv6 { socket.set_multicast_all_v6(false) } else { socket.set_multicast_all_v4(false) }?;
         set_socket_recv_buffer_size(&socket, 0)?;
         Ok(Self { socket, kind, groups: HashMap::new() })
