@@ -28,14 +28,17 @@ pub enum Protocol {
     Ipv4,
     /// IPv6, after the traffic control hook.
     Ipv6,
+    /// Every frame, before the traffic control hook and before a VLAN, bridge or bond takes it.
+    All,
 }
 
 impl Protocol {
-    /// The EtherType (IEEE 802 numbers).
+    /// The EtherType (IEEE 802 numbers), or what stands for all of them (linux/if_ether.h).
     fn ether_type(self) -> u16 {
         match self {
             Self::Ipv4 => 0x0800,
             Self::Ipv6 => 0x86dd,
+            Self::All => libc::ETH_P_ALL as u16,
         }
     }
 }

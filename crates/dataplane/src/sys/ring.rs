@@ -38,6 +38,9 @@ const VNET_GSO_UDP_SEGMENTS: u8 = 5;
 /// Offset of `struct sockaddr_ll` in a slot: after the header, aligned as `TPACKET_ALIGN` does.
 const ADDRESS_OFFSET: usize = size_of::<libc::tpacket2_hdr>().next_multiple_of(16);
 
+/// The VLAN identifier in a tag's control information (IEEE 802.1Q, 9.6).
+const VLAN_ID_MASK: u16 = 0x0fff;
+
 /// How many leading bytes tell a queued long frame from another: link, IP and UDP headers.
 const IDENTITY_BYTES: usize = 64;
 
@@ -96,6 +99,16 @@ pub struct Frame {
     pub segment: Option<NonZeroU16>,
     /// The packet from its IP header on, link-layer padding included.
     pub packet: Span,
+}
+
+/// What the kernel has read of a frame's link header. Of a frame with several VLAN tags it has taken off the outermost;
+/// the others are the first bytes of what [`Frame::packet`] spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkHeader {
+    /// VLAN identifier of the tag that was taken off, 0 to 4095; absent: there was none.
+    pub vlan: Option<u16>,
+    /// EtherType of what follows.
+    pub ether_type: u16,
 }
 
 /// What [`Ring::receive`] found.
@@ -228,6 +241,19 @@ impl Ring {
         Duration::new(header.tp_sec.into(), header.tp_nsec)
     }
 
+    /// The link header of the last frame received. Meaningful as long as [`Ring::arrived`] is.
+    pub fn link_header(&self) -> LinkHeader {
+        let slot = ((self.next + self.slots - 1) % self.slots) as usize * SLOT_BYTES;
+        let header = self.header(slot);
+        let tagged = header.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
+        let at = offset_of!(libc::sockaddr_ll, sll_protocol);
+        let address = self.link_address(slot);
+        LinkHeader {
+            vlan: tagged.then_some(header.tp_vlan_tci & VLAN_ID_MASK),
+            ether_type: u16::from_be_bytes([address[at], address[at + 1]]),
+        }
+    }
+
     fn header(&self, slot: usize) -> libc::tpacket2_hdr {
         // SAFETY: the slot's status said USER, so the kernel does not write it now.
         let bytes = unsafe { self.map.bytes(slot, size_of::<libc::tpacket2_hdr>()) };
@@ -235,10 +261,15 @@ impl Ring {
         unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) }
     }
 
-    /// Ingress interface and link target from the slot's `sockaddr_ll`.
-    fn link(&self, slot: usize) -> (u32, LinkTarget) {
+    /// The slot's `sockaddr_ll`.
+    fn link_address(&self, slot: usize) -> &[u8] {
         // SAFETY: as in `header`.
-        let address = unsafe { self.map.bytes(slot + ADDRESS_OFFSET, size_of::<libc::sockaddr_ll>()) };
+        unsafe { self.map.bytes(slot + ADDRESS_OFFSET, size_of::<libc::sockaddr_ll>()) }
+    }
+
+    /// Ingress interface and link target of a slot.
+    fn link(&self, slot: usize) -> (u32, LinkTarget) {
+        let address = self.link_address(slot);
         let at = offset_of!(libc::sockaddr_ll, sll_ifindex);
         let ifindex = u32::from_ne_bytes([address[at], address[at + 1], address[at + 2], address[at + 3]]);
         let target = match address[offset_of!(libc::sockaddr_ll, sll_pkttype)] {
