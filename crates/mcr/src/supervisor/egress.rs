@@ -6,12 +6,13 @@ use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use rustix::net::sockopt::socket_send_buffer_size;
 use socket2::Domain;
 
 use super::sources::{self, SocketError, raw_socket};
 
 /// Bytes of send buffer a socket asks for: a burst of super-frames to a slow device waits here, not in the ring.
-const SEND_BUFFER_BYTES: usize = 8 << 20;
+pub const SEND_BUFFER_BYTES: usize = 8 << 20;
 
 /// What tells one egress socket from another. Legs that leave by different interfaces have different sockets,
 /// so that a device that stalls holds up none but its own.
@@ -78,6 +79,13 @@ impl EgressSockets {
     /// All of them by number.
     pub fn numbered(&self) -> impl Iterator<Item = (u32, Arc<OwnedFd>)> {
         self.sockets.values().map(|socket| (socket.number, socket.fd.clone()))
+    }
+
+    /// Bytes of send buffer of the socket that was granted least, as asked for; absent: there is none.
+    pub fn least_send_buffer(&self) -> Option<usize> {
+        // The kernel keeps and tells twice what it was asked for (socket(7)).
+        let granted = |socket: &Numbered| socket_send_buffer_size(&socket.fd).ok().map(|bytes| bytes / 2);
+        self.sockets.values().filter_map(granted).min()
     }
 
     /// Closes those whose number is not among `used`.

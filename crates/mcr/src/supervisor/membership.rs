@@ -7,7 +7,7 @@
 //! want the same join share it, and one that no rule wants any more is held for [`LINGER`]: a rule that is removed
 //! and added again costs upstream no gap. Whether an interface can be joined on is left to the caller.
 
-mod kernel;
+pub mod kernel;
 mod socket;
 
 use std::collections::{BTreeSet, HashMap};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use self::kernel::joined_groups;
+use self::kernel::Joined;
 use self::socket::{JoinSocket, Kind};
 
 /// How long a join is held that no rule wants any more.
@@ -86,11 +86,18 @@ fn sysctls(group: &IpAddr) -> &'static str {
 }
 
 impl JoinError {
+    /// Whether a limit that can be raised was met.
+    pub fn is_limit(&self) -> bool {
+        matches!(self, Self::Limit { .. })
+    }
+
     fn new(group: IpAddr, error: io::Error) -> Self {
         let family = if group.is_ipv4() { "IPv4" } else { "IPv6" };
         match Errno::from_io_error(&error) {
             Some(Errno::NOBUFS | Errno::NOMEM) => Self::Limit { group, error },
             Some(Errno::NODEV | Errno::ADDRNOTAVAIL) => Self::Interface { group, family, error },
+            // Of IPv6 alone, where the interface's MTU is below 1280.
+            Some(Errno::INVAL) if group.is_ipv6() => Self::Interface { group, family, error },
             _ => Self::Refused { group, error },
         }
     }
@@ -145,9 +152,9 @@ impl Memberships {
     /// another namespace and back), and for IPv6 also while its MTU is below 1280. Worth a call after a link has
     /// changed; takes some 50 ms with 5,000 joins. Without /proc only sockets are looked at.
     pub fn repair(&mut self) -> usize {
-        let in_force = joined_groups().ok();
+        let in_force = Joined::read().ok();
         let is_lost = |join: &Join| {
-            in_force.as_ref().is_some_and(|groups| !groups.contains(&(join.interface, join.group)))
+            in_force.as_ref().is_some_and(|now| !now.groups.contains(&(join.interface, join.group)))
         };
         let (mut again, mut gone) = (0, Vec::new());
         for (join, id) in &self.held {

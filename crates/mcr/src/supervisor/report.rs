@@ -105,7 +105,7 @@ impl Running {
     }
 
     /// A rule's state as it is with the workers there are.
-    fn shown_state(&self, rule: &Rule, view: &RuleView) -> (State, String) {
+    pub(super) fn shown_state(&self, rule: &Rule, view: &RuleView) -> (State, String) {
         let (state, reason) = self.rule_state(rule, view);
         let away: Vec<_> = (0..self.workers.len()).filter(|at| !self.workers[*at].borrow().ready).collect();
         match (state, away.as_slice()) {
@@ -129,7 +129,7 @@ impl Running {
             return (State::Pending, why.clone());
         }
         if let Some(why) = view.join.and_then(|join| self.join_errors.get(&join)) {
-            return (State::Failed, why.clone());
+            return (State::Failed, why.to_string());
         }
         if let Some(why) = self.port_error(rule) {
             return (State::Failed, why.clone());
@@ -209,7 +209,13 @@ fn leg_drops(count: Count) -> BTreeMap<String, u64> {
 
 /// Why a leg's datagrams are refused, and what to do.
 fn refusal_text(leg: &Leg, errno: i32) -> String {
-    let remedy = match Errno::from_raw_os_error(errno) {
+    let error = io::Error::from_raw_os_error(errno);
+    format!("sending to {leg} fails: {error}: {}", refusal_remedy(errno))
+}
+
+/// What lies behind an error number of a send, and what to do.
+pub fn refusal_remedy(errno: i32) -> &'static str {
+    match Errno::from_raw_os_error(errno) {
         Errno::CONNREFUSED => "nothing listens there (ICMP port unreachable): start the receiver",
         Errno::HOSTUNREACH => {
             "the host does not answer or a router knows no way: check it and its neighbour entry"
@@ -222,7 +228,5 @@ fn refusal_text(leg: &Leg, errno: i32) -> String {
         Errno::MSGSIZE => "datagrams are longer than the family or path allows",
         Errno::INVAL => "the source address is not usable there: check source= and the interface's addresses",
         _ => "see the system's documentation of this error",
-    };
-    let error = io::Error::from_raw_os_error(errno);
-    format!("sending to {leg} fails: {error}: {remedy}")
+    }
 }

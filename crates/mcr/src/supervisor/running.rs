@@ -16,7 +16,7 @@ use super::compile::{Compiled, LocalPort, Routes, Surroundings};
 use super::egress::EgressSockets;
 use super::handle::Refusal;
 use super::links::Interfaces;
-use super::membership::{Join, Memberships};
+use super::membership::{Join, JoinError, Memberships};
 use super::output::Output;
 use super::slots::Slots;
 use super::sources::{self, PortHold};
@@ -42,10 +42,10 @@ pub struct Running {
     pub(super) telemetry: Telemetry,
     pub(super) workers: Vec<watch::Receiver<WorkerStatus>>,
     pub(super) cores: Vec<u32>,
-    pub(super) join_errors: HashMap<Join, String>,
+    pub(super) join_errors: HashMap<Join, JoinError>,
     pub(super) port_errors: HashMap<LocalPort, String>,
     pub(super) troubles_logged: HashMap<RuleName, String>,
-    interfaces: Interfaces,
+    pub(super) interfaces: Interfaces,
     /// Where STATS go, once there is traffic to speak of.
     pub(super) output: Option<Output>,
     /// Whether the last STATS could not be printed.
@@ -53,11 +53,11 @@ pub struct Running {
     /// Whether the rules could not be brought in line with `interfaces`.
     behind_links: bool,
     routes: Routes,
-    sockets: EgressSockets,
+    pub(super) sockets: EgressSockets,
     slots: Slots,
     /// Slots given up, each with the first generation that does not name it.
     stale: Vec<(u64, u32)>,
-    memberships: Memberships,
+    pub(super) memberships: Memberships,
     joins_compared: Instant,
     ports: HashMap<LocalPort, OwnedFd>,
     orders: watch::Sender<Orders>,
@@ -389,8 +389,7 @@ impl Running {
     }
 
     fn sync_joins(&mut self) {
-        let failed = self.memberships.sync(&self.compiled.joins, Instant::now());
-        self.join_errors = failed.into_iter().map(|(join, error)| (join, error.to_string())).collect();
+        self.join_errors = self.memberships.sync(&self.compiled.joins, Instant::now()).into_iter().collect();
     }
 
     fn sync_ports(&mut self) {

@@ -62,12 +62,20 @@ pub struct Telemetry {
     trends: HashMap<u32, Trend>,
     last: Totals,
     last_tick: Instant,
+    /// Frames lost for want of room between the last two ticks.
+    lost_before: u64,
 }
 
 impl Telemetry {
     /// Starts at zero.
     pub fn new(workers: Vec<Measured>) -> Self {
-        Self { workers, trends: HashMap::new(), last: Totals::default(), last_tick: Instant::now() }
+        Self {
+            workers,
+            trends: HashMap::new(),
+            last: Totals::default(),
+            last_tick: Instant::now(),
+            lost_before: 0,
+        }
     }
 
     /// The workers' counters and rings.
@@ -118,6 +126,17 @@ impl Telemetry {
         })
     }
 
+    /// Frames lost for want of room: since the start, and of those in the last one to two seconds.
+    pub fn losses(&mut self) -> (u64, u64) {
+        let lost = self.totals().buf_exhaust;
+        (lost, self.lost_before + lost.saturating_sub(self.last.buf_exhaust))
+    }
+
+    /// Datagrams that matched a rule.
+    pub fn matched(&self, slot: u32) -> u64 {
+        self.workers.iter().map(|w| w.counters.rule(slot, RuleCounter::Matched)).sum()
+    }
+
     /// A rule's count.
     pub fn rule(&self, slot: u32) -> Count {
         let sum = |counter| self.workers.iter().map(|w| w.counters.rule(slot, counter)).sum();
@@ -161,6 +180,7 @@ impl Telemetry {
         let now = Self::sum(&self.each_worker());
         let recv_pps = rate(now.recv.saturating_sub(self.last.recv), elapsed);
         let sent_pps = rate(now.sent.saturating_sub(self.last.sent), elapsed);
+        self.lost_before = now.buf_exhaust.saturating_sub(self.last.buf_exhaust);
         self.last = now;
         let Totals { recv, matched, parse_err, no_match, buf_exhaust, sent, submitted, errors, bytes } = now;
         format!(
