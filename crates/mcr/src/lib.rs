@@ -2,5 +2,6 @@
 
 pub mod api;
 pub mod ctl;
+pub mod doctor;
 pub mod generator;
 pub mod supervisor;

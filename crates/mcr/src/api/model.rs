@@ -181,6 +181,66 @@ pub struct LogLevel {
     pub directives: String,
 }
 
+/// `GET /v1/doctor` and `GET /v1/doctor/NAME`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// One entry a rule that was examined: of all rules those that are not active first.
+    pub rules: Vec<RuleFindings>,
+    /// What concerns all rules.
+    pub host: Vec<Finding>,
+    /// Rules that were not examined, as there are too many for one answer: ask for each by its name.
+    pub left_out: u64,
+}
+
+impl Diagnosis {
+    /// Whether any check failed.
+    pub fn fails(&self) -> bool {
+        let mut findings = self.rules.iter().flat_map(|rule| &rule.checks).chain(&self.host);
+        findings.any(|finding| finding.verdict == Verdict::Fail)
+    }
+}
+
+/// What was found of one rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleFindings {
+    /// The rule's name.
+    pub name: String,
+    /// Its input in endpoint notation.
+    pub input: String,
+    /// One entry a check: first the input's, then those of each output.
+    pub checks: Vec<Finding>,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Its name, as in `igmp_version`.
+    pub check: String,
+    /// The output it is about, in endpoint notation; absent: the input or the whole host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// What was seen.
+    pub evidence: String,
+    /// What to do, as a command or setting where there is one; empty where there is nothing to do.
+    pub remedy: String,
+}
+
+/// What a check came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Nothing stands in the way here.
+    Ok,
+    /// Packets are relayed, with a cost or not all of them.
+    Warn,
+    /// This keeps packets from being relayed.
+    Fail,
+    /// It could not be looked at; the evidence says why.
+    Skip,
+}
+
 /// Any refusal's body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {

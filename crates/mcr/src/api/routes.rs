@@ -16,7 +16,8 @@ use tokio::time::timeout;
 
 use super::body::{self, Keys};
 use super::error::ApiError;
-use super::model::{LogLevel, Plan, Removed, RuleStatus, Stats, Version, WorkerStats};
+use super::model::{Diagnosis, LogLevel, Plan, Removed, RuleStatus, Stats, Version, WorkerStats};
+use crate::doctor;
 use crate::supervisor::handle::{Answer, Handle, Request};
 
 /// Every path and the methods it takes.
@@ -27,6 +28,8 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("/v1/file", "GET"),
     ("/v1/stats", "GET"),
     ("/v1/workers", "GET"),
+    ("/v1/doctor", "GET (?listen=SECONDS)"),
+    ("/v1/doctor/{NAME}", "GET (?listen=SECONDS)"),
     ("/v1/version", "GET"),
     ("/v1/log-level", "GET, PUT"),
     ("/v1/ping", "GET"),
@@ -56,6 +59,23 @@ struct ApplyKeys {
     dry_run: bool,
 }
 
+/// `?listen=`, in seconds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DoctorKeys {
+    #[serde(default)]
+    listen: Option<f64>,
+}
+
+impl DoctorKeys {
+    fn listen(&self) -> Result<Duration, ApiError> {
+        let Some(seconds) = self.listen else { return Ok(doctor::LISTEN) };
+        let listen = Duration::try_from_secs_f64(seconds).ok().filter(|listen| *listen <= doctor::LISTEN_MAX);
+        let most = doctor::LISTEN_MAX.as_secs();
+        listen.ok_or_else(|| ApiError::Malformed(format!("listen={seconds}: give 0 to {most} seconds")))
+    }
+}
+
 /// The service behind the socket.
 pub(super) fn router(handle: Handle) -> Router {
     Router::new()
@@ -65,6 +85,8 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/file", get(file))
         .route("/v1/stats", get(stats))
         .route("/v1/workers", get(workers))
+        .route("/v1/doctor", get(doctor_of_all))
+        .route("/v1/doctor/{name}", get(doctor_of_one))
         .route("/v1/version", get(version))
         .route("/v1/log-level", get(log_level).put(change_log_level))
         .route("/v1/ping", get(ping))
@@ -161,6 +183,20 @@ async fn workers(State(handle): State<Handle>, Keys(NoKeys {}): Keys<NoKeys>) ->
     ask(&handle, Request::Workers).await.map(Json)
 }
 
+async fn doctor_of_all(State(handle): State<Handle>, Keys(keys): Keys<DoctorKeys>) -> Answered<Diagnosis> {
+    let listen = keys.listen()?;
+    ask(&handle, |answer| Request::Doctor { name: None, listen, answer }).await.map(Json)
+}
+
+async fn doctor_of_one(
+    State(handle): State<Handle>,
+    Named(name): Named,
+    Keys(keys): Keys<DoctorKeys>,
+) -> Answered<Diagnosis> {
+    let listen = keys.listen()?;
+    ask(&handle, |answer| Request::Doctor { name: Some(name), listen, answer }).await.map(Json)
+}
+
 async fn version(Keys(NoKeys {}): Keys<NoKeys>) -> Json<Version> {
     Json(Version { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() })
 }
@@ -191,8 +227,10 @@ async fn no_such_path(uri: Uri) -> ApiError {
 
 async fn no_such_method(method: Method, uri: Uri) -> ApiError {
     let path = uri.path();
-    let known = if path.starts_with("/v1/rules/") { "/v1/rules/{NAME}" } else { path };
-    let methods = ROUTES.iter().find(|(path, _)| *path == known).map_or("none", |(_, methods)| methods);
+    let named = ["/v1/rules/", "/v1/doctor/"].into_iter().find(|folder| path.starts_with(folder));
+    let known = named.map_or_else(|| path.to_owned(), |folder| format!("{folder}{{NAME}}"));
+    let methods =
+        ROUTES.iter().find(|(path, _)| *path == known.as_str()).map_or("none", |(_, methods)| methods);
     ApiError::NoSuchMethod(format!("{path} does not take {method}: it takes {methods}"))
 }
 

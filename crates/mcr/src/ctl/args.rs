@@ -12,7 +12,8 @@ use crate::api::socket;
     name = "mcrctl",
     version,
     about = "Controls mcrd, the multicast relay",
-    after_help = "Exit codes: 0 done, 1 refused or not found, 2 usage, 3 no daemon that answers you.\n\
+    after_help = "Exit codes: 0 done, 1 refused, not found, or doctor found a check that fails, 2 usage, 3 no daemon \
+                  that answers you.\n\
                   INPUT and OUTPUT are [SOURCE@]ADDRESS[%INTERFACE][:PORT], an output with options after commas: \
                   ttl=N|decrement dscp=N source=interface|keep|ADDRESS sport=N|keep batch=N."
 )]
@@ -66,6 +67,14 @@ pub enum Verb {
     },
     /// Show the worker processes
     Workers,
+    /// Say why rules do not relay, as checks with what was seen and what to do
+    Doctor {
+        /// The rule's name; without one, what is wrong with any rule
+        name: Option<String>,
+        /// How long to listen for packets that arrive, 0 to 10 [default: 1.5]
+        #[arg(long, value_name = "SECONDS")]
+        listen: Option<f64>,
+    },
     /// Make a rule file the running set, whole or not at all
     Apply {
         /// The rule file; - for standard input

@@ -1,10 +1,11 @@
 //! `mcrctl`: one verb, one or two requests to the daemon, one document printed.
 //!
-//! Exit codes: 0 done, 1 refused or not found, 2 usage, 3 no daemon that answers this user. What is printed on
+//! Exit codes: 0 done, 1 refused, not found, or a check of `doctor` failed, 2 usage, 3 no daemon that answers this user. What is printed on
 //! standard output is the answer; every error goes to standard error, with `--json` as `{"error": …}`.
 
 mod args;
 mod client;
+mod doctor;
 mod figure;
 mod file;
 mod run;
@@ -54,7 +55,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(e) => Err(CtlError::Refused(format!("the kernel refuses what mcrctl needs to start: {e}"))),
     };
     match result {
-        Ok(text) => print(&text, cli.json),
+        Ok(answer) => {
+            let printed = print(&answer.text, cli.json);
+            if answer.fails { ExitCode::from(1) } else { printed }
+        }
         Err(e) => {
             complain(&e.to_string(), cli.json);
             ExitCode::from(e.code())

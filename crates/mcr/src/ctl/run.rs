@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::args::{Cli, Verb};
 use super::client::{Client, document};
-use super::{CtlError, file, screen};
-use crate::api::model::{LogLevel, Plan, RuleStatus, Stats, Version, WorkerStats};
+use super::{CtlError, doctor, file, screen};
+use crate::api::model::{Diagnosis, LogLevel, Plan, RuleStatus, Stats, Version, WorkerStats};
 use crate::supervisor::handle::Refusal;
 
 /// What `save FILE --json` prints.
@@ -24,10 +24,18 @@ struct Saved {
     bytes: usize,
 }
 
-/// Carries the verb out; the text is what goes to standard output.
-pub(super) async fn run(cli: &Cli) -> Result<String, CtlError> {
+/// What goes to standard output, and whether it is bad news.
+pub(super) struct Answer {
+    pub(super) text: String,
+    /// A check failed: exit code 1.
+    pub(super) fails: bool,
+}
+
+/// Carries the verb out.
+pub(super) async fn run(cli: &Cli) -> Result<Answer, CtlError> {
     let session = Session { client: Client::new(&cli.socket), json: cli.json };
-    match &cli.verb {
+    let text = match &cli.verb {
+        Verb::Doctor { name, listen } => return session.doctor(name.as_deref(), *listen).await,
         Verb::Add { name, input, outputs, engine, replace } => {
             session.add(&rule(name, input, outputs, engine)?, *replace).await
         }
@@ -55,7 +63,8 @@ pub(super) async fn run(cli: &Cli) -> Result<String, CtlError> {
             let own = env!("CARGO_PKG_VERSION");
             session.shown("/v1/version", |v: &Version| format!("mcrctl {own}\n{}\n", daemon(v))).await
         }
-    }
+    };
+    text.map(|text| Answer { text, fails: false })
 }
 
 fn daemon(version: &Version) -> String {
@@ -149,6 +158,20 @@ impl Session {
             return Err(CtlError::Refused(Refusal::NotFound(name).to_string()));
         };
         if self.json { Ok(line(&json(rule)?)) } else { Ok(screen::rule_stats(rule, width())) }
+    }
+
+    async fn doctor(&self, name: Option<&str>, listen: Option<f64>) -> Result<Answer, CtlError> {
+        let mut path = "/v1/doctor".to_owned();
+        if let Some(name) = name {
+            path += &format!("/{}", rule_name(name)?);
+        }
+        if let Some(seconds) = listen {
+            path += &format!("?listen={seconds}");
+        }
+        let body = self.client.get(&path).await?;
+        let diagnosis: Diagnosis = document(&body)?;
+        let text = if self.json { line(&body) } else { doctor::diagnosis(&diagnosis, name.is_some()) };
+        Ok(Answer { text, fails: diagnosis.fails() })
     }
 
     async fn apply(&self, file: &Path, dry_run: bool) -> Result<String, CtlError> {

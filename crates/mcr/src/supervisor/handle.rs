@@ -1,9 +1,11 @@
 //! How the control interface reaches the supervisor: messages to its one task, an answer to each.
 
+use std::time::Duration;
+
 use mcast::{Rule, RuleName, SetError};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::api::model::{LogLevel, Plan, RuleStatus, Stats, WorkerStats};
+use crate::api::model::{Diagnosis, LogLevel, Plan, RuleStatus, Stats, WorkerStats};
 
 /// Why the supervisor did not do what was asked; nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +73,15 @@ pub enum Request {
     Stats(Answer<Stats>),
     /// The workers.
     Workers(Answer<Vec<WorkerStats>>),
+    /// Why rules do not relay: one, or as many as fit an answer.
+    Doctor {
+        /// The rule; absent: all.
+        name: Option<RuleName>,
+        /// How long arriving packets are listened to.
+        listen: Duration,
+        /// Where the answer goes.
+        answer: Answer<Diagnosis>,
+    },
     /// Set the log levels if given; answer those in force.
     LogLevel(Option<LogLevel>, Answer<LogLevel>),
 }

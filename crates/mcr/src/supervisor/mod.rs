@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod capabilities;
+pub mod case;
 pub mod compile;
 pub mod daemon;
 pub mod descriptors;

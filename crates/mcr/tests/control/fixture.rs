@@ -6,7 +6,11 @@ use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mcr::api::model::{LegStats, LogLevel, Plan, RuleStats, RuleStatus, State, Stats, Totals, WorkerStats};
+use mcast::RuleName;
+use mcr::api::model::{
+    Diagnosis, Finding, LegStats, LogLevel, Plan, RuleFindings, RuleStats, RuleStatus, State, Stats, Totals,
+    Verdict, WorkerStats,
+};
 use mcr::api::policy::Policy;
 use mcr::api::{serve, socket};
 use mcr::supervisor::handle::{Handle, Refusal, Request};
@@ -155,6 +159,9 @@ async fn supervise(mut requests: mpsc::Receiver<Request>, applied: Arc<Mutex<Vec
             Request::Save(answer) => drop(answer.send(Ok("# saved\n".into()))),
             Request::Stats(answer) => drop(answer.send(Ok(stats(&rules)))),
             Request::Workers(answer) => drop(answer.send(Ok(workers()))),
+            Request::Doctor { name, listen, answer } => {
+                let _ = answer.send(diagnosis(name, listen));
+            }
             Request::LogLevel(asked, answer) => {
                 level = asked.unwrap_or(level);
                 let _ = answer.send(Ok(level.clone()));
@@ -229,6 +236,36 @@ fn stats(rules: &[RuleStatus]) -> Stats {
         rules: rules.iter().map(of).collect(),
         workers: workers(),
     }
+}
+
+/// camera-1 is well but for a warning, camera-2 is not.
+fn diagnosis(name: Option<RuleName>, listen: Duration) -> Result<Diagnosis, Refusal> {
+    let finding = |check: &str, output: Option<&str>, verdict: Verdict, remedy: &str| Finding {
+        check: check.into(),
+        output: output.map(ToOwned::to_owned),
+        verdict,
+        evidence: format!("heard for {} ms", listen.as_millis()),
+        remedy: remedy.into(),
+    };
+    let rule =
+        |name: &str, checks| RuleFindings { name: name.into(), input: "239.1.1.1%eth0".into(), checks };
+    let well = vec![
+        finding("packets", None, Verdict::Ok, ""),
+        finding("mtu", Some("10.0.0.100:6000"), Verdict::Warn, "ip link set dev eth1 mtu 1500"),
+    ];
+    let unwell = vec![
+        finding("packets", None, Verdict::Fail, "start the sender"),
+        finding("ttl", None, Verdict::Skip, ""),
+    ];
+    let mut rules = vec![rule("camera-1", well), rule("camera-2", unwell)];
+    if let Some(name) = &name {
+        rules.retain(|rule| rule.name == name.as_str());
+        if rules.is_empty() {
+            return Err(Refusal::NotFound(name.clone()));
+        }
+    }
+    let left_out = if name.is_none() { 4000 } else { 0 };
+    Ok(Diagnosis { rules, host: vec![finding("ring_losses", None, Verdict::Ok, "")], left_out })
 }
 
 fn workers() -> Vec<WorkerStats> {

@@ -83,6 +83,52 @@ async fn json_is_the_daemons_document() {
 }
 
 #[tokio::test]
+async fn a_check_that_fails_is_1_and_a_warning_is_not() {
+    let daemon = Daemon::start().await;
+    let text = daemon.done(&["doctor", "camera-1"]).await;
+    let expected = "\
+camera-1  239.1.1.1%eth0
+  ok    packets           heard for 1500 ms
+  to 10.0.0.100:6000
+  warn  mtu               heard for 1500 ms
+                          -> ip link set dev eth1 mtu 1500
+
+host
+  ok    ring_losses       heard for 1500 ms
+
+rules examined: 1, checks failed: 0, warnings: 1
+";
+    assert_eq!(text, expected);
+    let all = daemon.mcrctl(&["doctor", "--listen", "0.25"]).await;
+    assert_eq!((code(&all), err(&all).as_str()), (1, ""));
+    let expected = "\
+camera-1  239.1.1.1%eth0
+  to 10.0.0.100:6000
+  warn  mtu               heard for 250 ms
+                          -> ip link set dev eth1 mtu 1500
+
+camera-2  239.1.1.1%eth0
+  FAIL  packets           heard for 250 ms
+                          -> start the sender
+
+rules examined: 2, checks failed: 1, warnings: 1
+rules left out: 4,000; name one to have it examined
+";
+    assert_eq!(out(&all), expected);
+    let json = daemon.mcrctl(&["--json", "doctor", "camera-2", "--listen", "0"]).await;
+    assert_eq!(code(&json), 1);
+    assert_eq!(out(&json), format!("{}\n", daemon.http("GET", "/v1/doctor/camera-2?listen=0", b"").await.1));
+    for (args, word) in [
+        (&["doctor", "x"][..], "no rule is named x"),
+        (&["doctor", "--listen", "11"], "listen=11: give 0 to 10 seconds"),
+        (&["doctor", "--listen", "nan"], "give 0 to 10 seconds"),
+    ] {
+        let refused = daemon.mcrctl(args).await;
+        assert!(code(&refused) == 1 && err(&refused).contains(word), "{args:?}: {}", err(&refused));
+    }
+}
+
+#[tokio::test]
 async fn the_small_verbs() {
     let daemon = Daemon::start().await;
     let pid = std::process::id();
