@@ -22,6 +22,9 @@ _mcrctl() {
             mcrctl,apply)
                 cmd="mcrctl__subcmd__apply"
                 ;;
+            mcrctl,doctor)
+                cmd="mcrctl__subcmd__doctor"
+                ;;
             mcrctl,help)
                 cmd="mcrctl__subcmd__help"
                 ;;
@@ -57,6 +60,9 @@ _mcrctl() {
                 ;;
             mcrctl__subcmd__help,apply)
                 cmd="mcrctl__subcmd__help__subcmd__apply"
+                ;;
+            mcrctl__subcmd__help,doctor)
+                cmd="mcrctl__subcmd__help__subcmd__doctor"
                 ;;
             mcrctl__subcmd__help,help)
                 cmd="mcrctl__subcmd__help__subcmd__help"
@@ -95,7 +101,7 @@ _mcrctl() {
 
     case "${cmd}" in
         mcrctl)
-            opts="-h -V --socket --json --help --version add remove list show stats workers apply save log-level ping version help"
+            opts="-h -V --socket --json --help --version add remove list show stats workers doctor apply save log-level ping version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -152,8 +158,30 @@ _mcrctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        mcrctl__subcmd__doctor)
+            opts="-h --listen --socket --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         mcrctl__subcmd__help)
-            opts="add remove list show stats workers apply save log-level ping version help"
+            opts="add remove list show stats workers doctor apply save log-level ping version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -181,6 +209,20 @@ _mcrctl() {
             return 0
             ;;
         mcrctl__subcmd__help__subcmd__apply)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mcrctl__subcmd__help__subcmd__doctor)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -1,14 +1,17 @@
-//! Packets that the rule would take and that do not get through as they are: damaged, in pieces, used up.
+//! Packets that the rule would take and that do not get through as they are: damaged, in pieces that make no whole, used up.
 
 use std::collections::BTreeSet;
 
 use mcast::Ttl;
 
 use super::finding::{fail_if, listed, ok, packets};
-use super::heard::{Fate, Kind};
+use super::heard::{Arrivals, Fate, Kind};
 use super::mismatch::fits_port;
 use super::traffic::{HeardOf, or_none, sum, told};
 use crate::api::model::Finding;
+
+/// Of so many fragments one may be without the others: they were still under way when the listening ended.
+const UNDER_WAY: u64 = 8;
 
 impl HeardOf<'_> {
     pub(super) fn checksum(&self) -> Finding {
@@ -33,15 +36,20 @@ impl HeardOf<'_> {
 
     pub(super) fn fragments(&self) -> Finding {
         const CHECK: &str = "fragments";
-        let fragments = self.of(|kind| kind.fate == Fate::Fragment && kind.vlan.is_none());
-        if fragments.is_empty() {
+        let Arrivals { fragments, joined, .. } = self.arrivals;
+        if *fragments == 0 {
             return ok(CHECK, "no packet came in fragments");
+        }
+        let lost = fragments - joined;
+        if lost * UNDER_WAY <= *fragments {
+            return ok(CHECK, format!("{fragments} fragments came and were put together, as workers do"));
         }
         fail_if(
             self.gets_nothing(),
             CHECK,
-            format!("{} are fragments, and are dropped: {}", packets(sum(&fragments)), told(&fragments)),
-            "let the sender send datagrams that fit the path's MTU: a payload of up to 1472 bytes, 1452 in IPv6",
+            format!("{lost} of {fragments} fragments made no packet: others are missing or overlap"),
+            "let the sender send datagrams that fit the path's MTU (a payload of up to 1472 bytes, 1452 in IPv6), or look \
+             for what loses fragments on the way, such as a firewall",
         )
     }
 

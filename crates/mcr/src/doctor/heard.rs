@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use super::case::RuleCase;
+use super::pieces::Pieces;
 use dataplane::matcher::{Matcher, Verdict};
 use dataplane::sys::ring::{Frame, LinkHeader, LinkTarget};
 use mcast::wire::ethernet::EtherType;
@@ -47,8 +48,6 @@ pub(super) enum Fate {
     BadChecksum,
     /// A header is.
     Malformed,
-    /// It is a fragment.
-    Fragment,
 }
 
 /// Packets of one kind.
@@ -65,8 +64,12 @@ pub(super) struct Tally {
 pub(super) struct Arrivals {
     /// By kind.
     pub(super) kinds: HashMap<Kind, Tally>,
-    /// All of them.
+    /// All frames.
     pub(super) count: u64,
+    /// Of those, fragments; they are of a kind once they make a packet.
+    pub(super) fragments: u64,
+    /// Of those, fragments that made a packet.
+    pub(super) joined: u64,
     /// Most that are heard of it.
     most: u64,
 }
@@ -80,6 +83,8 @@ pub(super) struct Heard {
     pub(super) time: Duration,
     /// Why it could not be listened.
     pub(super) deaf: Option<String>,
+    /// There once a fragment came.
+    pieces: Option<Pieces>,
 }
 
 impl Heard {
@@ -102,35 +107,59 @@ impl Heard {
         let Some(header) = IpHeader::read(ethertype, packet) else { return };
         let Some(arrivals) = self.arrivals.get_mut(&(frame.ifindex, header.destination)) else { return };
         let parsed = Datagram::parse_ip(packet, frame.checksum);
-        let judged = |datagram: &Datagram<'_>| match (frame.target, matcher.find(frame.ifindex, datagram)) {
-            (LinkTarget::OtherHost, _) => Fate::OtherHost,
-            (LinkTarget::Own, _) | (_, Verdict::Own) => Fate::Own,
-            (_, Verdict::Flow(flow)) => Fate::Taken(flow),
-            (_, Verdict::WrongSource | Verdict::NoRule) => Fate::Unwanted,
-        };
-        let (datagram, fate) = match parsed {
-            Ok(datagram) => (Some(datagram), judged(&datagram)),
-            Err(Malformed::NotUdp) => return,
-            Err(Malformed::Fragment) => (None, Fate::Fragment),
-            Err(Malformed::Truncated | Malformed::Header) => (None, Fate::Malformed),
-            Err(Malformed::Ipv4Checksum | Malformed::UdpChecksum) => {
-                // Ports are readable all the same, and may be none of the rule's.
-                let datagram = Datagram::parse_ip(packet, ChecksumTrust::Partial).ok();
-                let fate = datagram.as_ref().map(judged).filter(|fate| *fate == Fate::Unwanted);
-                (datagram, fate.unwrap_or(Fate::BadChecksum))
-            }
-        };
+        if parsed == Err(Malformed::NotUdp) {
+            return;
+        }
+        arrivals.count += 1;
+        // An identifier of 0 is a priority tag: it is as if there were none.
         let inner = tags.iter().map(|tag| tag.vid);
-        let kind = Kind {
-            source: header.source,
-            port: datagram.map(|datagram| datagram.destination_port),
-            // An identifier of 0 is a priority tag: it is as if there were none.
-            vlan: link.vlan.into_iter().chain(inner).find_map(NonZeroU16::new),
-            ttl: header.ttl,
-            fate,
+        let vlan = link.vlan.into_iter().chain(inner).find_map(NonZeroU16::new);
+        let whole = match parsed {
+            Err(Malformed::Fragment) if frame.target == LinkTarget::Us && vlan.is_none() => {
+                arrivals.fragments += 1;
+                let pieces = self.pieces.get_or_insert_default();
+                let Some((joined, whole)) = pieces.take(frame.ifindex, packet) else { return };
+                arrivals.joined += joined;
+                whole
+            }
+            parsed => parsed,
         };
+        let (datagram, fate) = judge(frame, packet, whole, matcher);
+        let port = datagram.map(|datagram| datagram.destination_port);
         let payload = datagram.map_or(0, |datagram| datagram.payload.len());
-        arrivals.add(kind, frame.segment.map_or(payload, |segment| payload.min(segment.get().into())));
+        let payload = frame.segment.map_or(payload, |segment| payload.min(segment.get().into()));
+        let tally = arrivals
+            .kinds
+            .entry(Kind { source: header.source, port, vlan, ttl: header.ttl, fate })
+            .or_default();
+        tally.count += 1;
+        tally.longest = tally.longest.max(payload);
+    }
+}
+
+/// What a worker does with a packet that was parsed, VLAN tags aside; and the packet, as far as it can be read.
+fn judge<'a>(
+    frame: &Frame,
+    packet: &'a [u8],
+    parsed: Result<Datagram<'a>, Malformed>,
+    matcher: &Matcher,
+) -> (Option<Datagram<'a>>, Fate) {
+    let of = |datagram: &Datagram<'_>| match (frame.target, matcher.find(frame.ifindex, datagram)) {
+        (LinkTarget::OtherHost, _) => Fate::OtherHost,
+        (LinkTarget::Own, _) | (_, Verdict::Own) => Fate::Own,
+        (_, Verdict::Flow(flow)) => Fate::Taken(flow),
+        (_, Verdict::WrongSource | Verdict::NoRule) => Fate::Unwanted,
+    };
+    match parsed {
+        Ok(datagram) => (Some(datagram), of(&datagram)),
+        Err(Malformed::Ipv4Checksum | Malformed::UdpChecksum) => {
+            // Ports are readable all the same, and may be none of the rule's.
+            let datagram = Datagram::parse_ip(packet, ChecksumTrust::Partial).ok();
+            let fate = datagram.as_ref().map(of).filter(|fate| *fate == Fate::Unwanted);
+            (datagram, fate.unwrap_or(Fate::BadChecksum))
+        }
+        Err(_) if frame.target == LinkTarget::OtherHost => (None, Fate::OtherHost),
+        Err(_) => (None, Fate::Malformed),
     }
 }
 
@@ -138,13 +167,6 @@ impl Arrivals {
     /// Whether as many were heard as are to be: more may have arrived.
     pub(super) fn is_full(&self) -> bool {
         self.count >= self.most
-    }
-
-    fn add(&mut self, kind: Kind, payload: usize) {
-        self.count += 1;
-        let tally = self.kinds.entry(kind).or_default();
-        tally.count += 1;
-        tally.longest = tally.longest.max(payload);
     }
 }
 

@@ -15,6 +15,7 @@ mod joins;
 mod listen;
 mod mismatch;
 mod outputs;
+mod pieces;
 mod reverse_path;
 mod sysctls;
 mod traffic;
@@ -27,6 +28,38 @@ use self::heard::Heard;
 use self::joins::Memberships;
 use self::ways::Ways;
 use crate::api::model::{Diagnosis, RuleFindings};
+
+/// Every check by name, as findings have them in their order: of a rule's input, of each output, of the host. A rule has
+/// that of the two versions which is its family's.
+pub const CHECKS: [&str; 27] = [
+    "state",
+    "interface",
+    "up",
+    "carrier",
+    "address",
+    "joined",
+    "igmp_version",
+    "mld_version",
+    "packets",
+    "vlan",
+    "mac",
+    "source",
+    "port",
+    "precedence",
+    "checksum",
+    "fragments",
+    "ttl",
+    "rp_filter",
+    "output_interface",
+    "route",
+    "mtu",
+    "neighbour",
+    "send_errors",
+    "gso",
+    "memberships",
+    "buffers",
+    "ring_losses",
+];
 
 /// How long packets are listened to unless the request says.
 pub const LISTEN: Duration = Duration::from_millis(1500);

@@ -163,7 +163,7 @@ fn gso(leg: &LegCase) -> Finding {
     warn(
         CHECK,
         "the device or path refused bursts: datagrams leave one by one, which costs processor time",
-        "check the route's MTU, IPsec on the way, and ethtool -k DEVICE tx-udp-segmentation; it is tried again when the \
-         rules or links change",
+        "check the route's MTU, IPsec on the way, and ethtool -k DEVICE tx-udp-segmentation; bursts are tried again by and \
+         by",
     )
 }

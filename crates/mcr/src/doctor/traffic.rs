@@ -26,7 +26,7 @@ pub(super) fn checks(seen: &Seen<'_>, rule: &RuleCase) -> Vec<Finding> {
     }
     let Some(arrivals) = seen.heard.arrivals.get(&place) else { return skipped("it was not listened to") };
     let heard = HeardOf { seen, rule, arrivals };
-    if arrivals.kinds.keys().all(|kind| kind.fate == Fate::Own) {
+    if arrivals.fragments == 0 && arrivals.kinds.keys().all(|kind| kind.fate == Fate::Own) {
         let rest = CHECKS[1..].iter().map(|check| skip(check, "no packet was heard"));
         return std::iter::once(heard.nothing()).chain(rest).collect();
     }
@@ -63,7 +63,7 @@ pub(super) fn is_taken(kind: &Kind, rule: &RuleCase) -> bool {
 pub(super) struct HeardOf<'a> {
     pub(super) seen: &'a Seen<'a>,
     pub(super) rule: &'a RuleCase,
-    arrivals: &'a Arrivals,
+    pub(super) arrivals: &'a Arrivals,
 }
 
 pub(super) type Heard<'a> = Vec<(&'a Kind, &'a Tally)>;
@@ -124,7 +124,12 @@ impl HeardOf<'_> {
 
     fn packets(&self) -> Finding {
         let (count, place) = (packets(self.arrivals.count), self.place());
-        ok("packets", format!("{count} to {place} within {}: {}", self.seconds(), told(&self.of(|_| true))))
+        let fragments = match self.arrivals.fragments {
+            0 => String::new(),
+            fragments => format!(" ({fragments} of them fragments)"),
+        };
+        let told = told(&self.of(|_| true));
+        ok("packets", format!("{count} to {place}{fragments} within {}: {}", self.seconds(), or_none(told)))
     }
 }
 

@@ -9,6 +9,7 @@ use mcast::{Rule, RuleName, WorkerOptions};
 use super::compile::RuleView;
 use super::handle::Refusal;
 use super::running::Running;
+use super::telemetry::Telemetry;
 use crate::api::model::State;
 use crate::doctor::case::{Case, HostCase, LegCase, OUTPUTS_MAX, RULES_MAX, RuleCase};
 
@@ -94,7 +95,7 @@ impl Running {
 
     fn host_case(&mut self) -> HostCase {
         let (lost, lost_now) = self.telemetry.losses();
-        let offered = self.telemetry.totals().recv;
+        let offered = Telemetry::sum(&self.telemetry.each_worker()).recv;
         let groups = |ipv4: bool| {
             let joins = self.compiled.joins.iter().filter(|join| join.group.is_ipv4() == ipv4);
             joins.map(|join| (join.interface, join.group)).collect::<HashSet<_>>().len()

@@ -1,4 +1,4 @@
-//! Links and addresses of this network namespace, and word of their changes; the one user of rtnetlink.
+//! Links and addresses of this network namespace, and word of their changes, by rtnetlink.
 //!
 //! [`Links`] keeps a snapshot, [`Interfaces`], and tells when links, addresses, routes or routing rules changed.
 //! A notification is only a reason to look again, its content is not read: one that was lost because the socket

@@ -128,7 +128,7 @@ impl Telemetry {
 
     /// Frames lost for want of room: since the start, and of those in the last one to two seconds.
     pub fn losses(&mut self) -> (u64, u64) {
-        let lost = self.totals().buf_exhaust;
+        let lost = Self::sum(&self.each_worker()).buf_exhaust;
         (lost, self.lost_before + lost.saturating_sub(self.last.buf_exhaust))
     }
 

@@ -5,9 +5,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
-use testbed::{Daemon, Datagram, Line, Probe, eventually, skip_unless_available};
+use testbed::{Daemon, Datagram, Line, Probe, eventually, rule, skip_unless_available};
 
-use crate::ward::{PROGRAMS, SOON, Ward, four, rule};
+use crate::ward::{PROGRAMS, SOON, Ward, four};
 
 const OUTPUT: &str = "239.2.2.2%r-out:6000";
 

@@ -2,9 +2,9 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use testbed::{Line, eventually, skip_unless_available};
+use testbed::{Line, eventually, rule, skip_unless_available};
 
-use crate::ward::{SOON, Ward, four, rule};
+use crate::ward::{SOON, Ward, four};
 
 const OUTPUT: &str = "239.2.2.2%r-out:6000";
 

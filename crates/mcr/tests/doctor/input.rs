@@ -1,8 +1,8 @@
 //! The interface a rule takes packets from: not there, not its own, off, without carrier or address.
 
-use testbed::{Bridge, Line, skip_unless_available};
+use testbed::{Bridge, Line, rule, skip_unless_available};
 
-use crate::ward::{SOON, Ward, four, rule, six};
+use crate::ward::{SOON, Ward, four, six};
 
 /// What cannot be looked at without packets.
 const OF_PACKETS: [&str; 9] =

@@ -1,8 +1,8 @@
 //! Groups that are not joined, or in a version that knows no sources.
 
-use testbed::{Datagram, Line, eventually, skip_unless_available};
+use testbed::{Datagram, Line, eventually, rule, skip_unless_available};
 
-use crate::ward::{SOON, Ward, four, rule, six};
+use crate::ward::{SOON, Ward, four, six};
 
 const OUTPUT: &str = "239.2.2.2%r-out:6000";
 

@@ -2,9 +2,9 @@
 
 use std::net::UdpSocket;
 
-use testbed::{Datagram, Line, Veth, eventually, skip_unless_available};
+use testbed::{Datagram, Line, Veth, eventually, rule, skip_unless_available};
 
-use crate::ward::{SOON, Ward, four, rule};
+use crate::ward::{SOON, Ward, four};
 
 const INPUT: &str = "239.1.1.1%r-in:5000";
 const GOOD: &str = "239.2.2.2%r-out:6000";

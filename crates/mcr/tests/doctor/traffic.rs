@@ -1,8 +1,8 @@
 //! Packets that arrive, and not as the rule takes them.
 
-use testbed::{Datagram, Mac, skip_unless_available};
+use testbed::{Datagram, Mac, rule, skip_unless_available};
 
-use crate::ward::{SOON, Ward, four, rule, six};
+use crate::ward::{SOON, Ward, four, six};
 
 const OUTPUT: &str = "239.2.2.2%r-out:6000";
 
@@ -110,11 +110,23 @@ fn damaged_packets_are_told() {
 }
 
 #[test]
-fn fragments_are_told() {
+fn fragments_that_make_no_packet_are_told() {
     skip_unless_available!();
     let ward = any_source();
-    let fragments = four().payload(vec![7; 1200]).fragments(ward.input.mac(), 512);
-    assert_lost(&ward, &fragments, "fragments", "1472 bytes");
+    let pieces = |payload: &[u8]| four().payload(payload).id(7).fragments(ward.input.mac(), 512);
+    let first = pieces(&[7; 1200]).swap_remove(0);
+    assert_lost(&ward, &[first], "fragments", "fragments made no packet");
+    let stream = ward.stream_of(pieces(&[7; 1200]));
+    let found = ward.findings();
+    drop(stream);
+    assert_eq!([found.with("fail"), found.with("warn")], [[""; 0]; 2], "{:#}", found.0);
+    found.assert("fragments", "ok", "were put together");
+    found.assert("packets", "ok", "from 10.10.1.100 to port 5000");
+    found.assert("mtu", "ok", "1200 bytes");
+    // Put together, they are judged as any packet.
+    let other = Datagram::between("10.10.1.100:4000", "239.1.1.1:5004").payload(vec![7; 1200]).id(8);
+    let _stream = ward.stream_of(other.fragments(ward.input.mac(), 512));
+    ward.findings().assert("port", "fail", "239.1.1.1%r-in:5004");
 }
 
 #[test]

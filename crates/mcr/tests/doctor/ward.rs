@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::Value;
-use testbed::{Datagram, Injector, Line, Programs, Relay, eventually};
+use testbed::{Datagram, Injector, Line, Programs, Relay, eventually, rule};
 
 pub(crate) const PROGRAMS: Programs =
     Programs { mcrd: env!("CARGO_BIN_EXE_mcrd"), mcrctl: env!("CARGO_BIN_EXE_mcrctl") };
@@ -151,11 +151,6 @@ impl Drop for Stream {
         let ended = self.sent.take().map(JoinHandle::join);
         assert!(thread::panicking() || matches!(ended, Some(Ok(()))), "the stream broke off");
     }
-}
-
-/// Lines of a rule file for one rule.
-pub(crate) fn rule(name: &str, input: &str, outputs: &[&str]) -> String {
-    format!("[[rule]]\nname = {name:?}\ninput = {input:?}\noutputs = {outputs:?}\n")
 }
 
 /// A datagram to 239.1.1.1:5000 from the sender.

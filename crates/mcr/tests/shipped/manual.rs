@@ -119,6 +119,15 @@ fn paths_are_those_that_are_served() {
 }
 
 #[test]
+fn checks_are_those_that_doctor_makes() {
+    let text = page("mcrctl.1");
+    let section = text.split_once(".Sh CHECKS").unwrap().1.split_once("\n.Sh").unwrap().0;
+    let items = section.lines().filter_map(|line| line.strip_prefix(".It Sy "));
+    let listed: Vec<_> = items.flat_map(|item| item.split(" , ")).collect();
+    assert_eq!(listed, mcr::doctor::CHECKS);
+}
+
+#[test]
 fn examples_of_rules_are_valid() {
     let text = page("mcr.toml.5");
     let blocks = text
