@@ -160,7 +160,7 @@ async fn supervise(mut requests: mpsc::Receiver<Request>, applied: Arc<Mutex<Vec
             Request::Stats(answer) => drop(answer.send(Ok(stats(&rules)))),
             Request::Workers(answer) => drop(answer.send(Ok(workers()))),
             Request::Doctor { name, listen, answer } => {
-                let _ = answer.send(diagnosis(name, listen));
+                let _ = answer.send(diagnosis(name.as_ref(), listen));
             }
             Request::LogLevel(asked, answer) => {
                 level = asked.unwrap_or(level);
@@ -239,7 +239,7 @@ fn stats(rules: &[RuleStatus]) -> Stats {
 }
 
 /// camera-1 is well but for a warning, camera-2 is not.
-fn diagnosis(name: Option<RuleName>, listen: Duration) -> Result<Diagnosis, Refusal> {
+fn diagnosis(name: Option<&RuleName>, listen: Duration) -> Result<Diagnosis, Refusal> {
     let finding = |check: &str, output: Option<&str>, verdict: Verdict, remedy: &str| Finding {
         check: check.into(),
         output: output.map(ToOwned::to_owned),
@@ -258,7 +258,7 @@ fn diagnosis(name: Option<RuleName>, listen: Duration) -> Result<Diagnosis, Refu
         finding("ttl", None, Verdict::Skip, ""),
     ];
     let mut rules = vec![rule("camera-1", well), rule("camera-2", unwell)];
-    if let Some(name) = &name {
+    if let Some(name) = name {
         rules.retain(|rule| rule.name == name.as_str());
         if rules.is_empty() {
             return Err(Refusal::NotFound(name.clone()));
