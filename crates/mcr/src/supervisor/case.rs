@@ -33,7 +33,9 @@ impl Running {
         chosen.truncate(examined_at_once(chosen.iter().map(|(rule, ..)| rule.outputs.len())));
         let left_out = (all - chosen.len()) as u64;
         let (inputs, names) = self.inputs_at(&chosen.iter().map(|(rule, ..)| *rule).collect::<Vec<_>>());
-        let mtus: HashMap<u32, u32> = self.compiled.table.legs().map(|leg| (leg.slot, leg.mtu)).collect();
+        let slots: HashSet<u32> = chosen.iter().flat_map(|(_, view, _)| view.slots.legs.clone()).collect();
+        let legs = self.compiled.table.legs().filter(|leg| slots.contains(&leg.slot));
+        let mtus: HashMap<u32, u32> = legs.map(|leg| (leg.slot, leg.mtu)).collect();
         let flows: HashMap<&RuleName, u32> = names.iter().zip(0..).collect();
         let rules = chosen
             .into_iter()

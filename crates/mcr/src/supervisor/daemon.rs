@@ -4,14 +4,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 use dataplane::counters::Counters;
 use dataplane::ipc::Start;
-use mcast::{CoreList, RuleFile, RuleName, WorkerOptions};
+use mcast::{CoreList, RuleFile, WorkerOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
@@ -19,6 +17,7 @@ use tracing::{error, info, warn};
 use super::capabilities;
 use super::descriptors;
 use super::egress::EgressSockets;
+use super::examinations::Examinations;
 use super::fence;
 use super::handle::{Answer, Refusal, Request};
 use super::links::Links;
@@ -31,20 +30,15 @@ use super::running::{Parts, Running, TICK};
 use super::slots::SLOTS;
 use super::telemetry::{Measured, Telemetry};
 use super::workers::WorkerPlace;
-use crate::api::model::{Diagnosis, LogLevel, Plan};
+use crate::api::model::{LogLevel, Plan};
 use crate::api::policy::Policy;
 use crate::api::{self, socket};
-
-use crate::doctor;
 
 /// Where the configuration is looked for if none is named.
 pub const DEFAULT_CONFIG: &str = "/etc/mcr/mcr.toml";
 
 /// Requests that may wait for the supervisor's task.
 const REQUESTS_WAITING: usize = 64;
-
-/// Examinations of rules at once: each takes a packet ring and a copy of what it is about.
-const EXAMINATIONS_MAX: usize = 4;
 
 /// What the command line says.
 #[derive(Debug)]
@@ -156,7 +150,7 @@ pub async fn run(options: Options, levels: Levels) -> Result<(), DaemonError> {
         notifier: Notifier::from_environment(),
         config: options.config,
         links_unknown: false,
-        examinations: Arc::new(Semaphore::new(EXAMINATIONS_MAX)),
+        examinations: Examinations::default(),
     };
     daemon.notifier.ready(&daemon.running.summary());
     daemon.serve(&mut requests, &mut links, &mut terminate).await;
@@ -252,8 +246,7 @@ struct Daemon {
     config: Option<PathBuf>,
     /// Whether links changed and could not be listed since.
     links_unknown: bool,
-    /// Examinations that may yet begin.
-    examinations: Arc<Semaphore>,
+    examinations: Examinations,
 }
 
 impl Daemon {
@@ -360,23 +353,10 @@ impl Daemon {
             Request::Save(answer) => drop(answer.send(Ok(running.save()))),
             Request::Stats(answer) => drop(answer.send(Ok(running.stats()))),
             Request::Workers(answer) => drop(answer.send(Ok(running.worker_stats()))),
-            Request::Doctor { name, listen, answer } => self.examine(name.as_ref(), listen, answer),
+            Request::Doctor { name, listen, answer } => {
+                self.examinations.begin(running, name.as_ref(), listen, answer);
+            }
             Request::LogLevel(level, answer) => drop(answer.send(self.log_level(level))),
-        }
-    }
-
-    /// Who asked why rules do not relay hears of it when all was looked at; all others are served meanwhile.
-    fn examine(&mut self, name: Option<&RuleName>, listen: Duration, answer: Answer<Diagnosis>) {
-        let Ok(turn) = self.examinations.clone().try_acquire_owned() else {
-            let busy = format!("{EXAMINATIONS_MAX} examinations are under way: try again in some seconds");
-            return drop(answer.send(Err(Refusal::Conflict(busy))));
-        };
-        match self.running.case(name) {
-            Ok(case) => drop(tokio::spawn(async move {
-                drop(answer.send(doctor::examine(case, listen).await.map_err(Refusal::Failed)));
-                drop(turn);
-            })),
-            Err(refused) => drop(answer.send(Err(refused))),
         }
     }
 

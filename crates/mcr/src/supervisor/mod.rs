@@ -10,6 +10,7 @@ pub mod compile;
 pub mod daemon;
 pub mod descriptors;
 pub mod egress;
+pub mod examinations;
 pub mod fence;
 pub mod handle;
 pub mod links;
