@@ -31,7 +31,7 @@ pub(super) fn no_interface(name: &str) -> String {
 
 fn state(rule: &RuleCase) -> Finding {
     const CHECK: &str = "state";
-    let remedy = "see the checks that failed below";
+    let remedy = "see the checks below, and mcrd's log";
     match (rule.state, rule.reason.as_str()) {
         (State::Active, "") => ok(CHECK, format!("active; {} matched since it runs", packets(rule.matched))),
         (State::Active, reason) => warn(CHECK, format!("active in part: {reason}"), remedy),

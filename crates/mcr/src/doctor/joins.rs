@@ -95,8 +95,8 @@ fn without_family(input: &Flow) -> String {
     match input.address {
         IpAddr::V4(_) => format!("ip link set dev {interface} up"),
         IpAddr::V6(_) => format!(
-            "sysctl -w net.ipv6.conf.{interface}.disable_ipv6=0; IPv6 also needs ip link set dev {interface} mtu 1280 \
-             or more"
+            "sysctl -w {}=0; IPv6 also needs ip link set dev {interface} mtu 1280 or more",
+            Sysctl::of_interface("ipv6", interface.as_str(), "disable_ipv6").name
         ),
     }
 }
