@@ -81,7 +81,8 @@ fn a_flood_of_one_group_costs_neither_packets_nor_another_groups_findings() {
         let evidence = packets["evidence"].as_str().unwrap();
         evidence.split(' ').next().unwrap().parse::<u64>().unwrap()
     };
-    assert!((1000..1100).contains(&heard(0)) && heard(1) > 0, "{} and {}", heard(0), heard(1));
+    // Enough, and what was in its ring by then; most of what flew by was not looked at.
+    assert!((1000..sent / 10).contains(&heard(0)) && heard(1) > 0, "{} and {}", heard(0), heard(1));
     let stats = ward.relay.wait_stats(SOON, |stats| stats["totals"]["recv"].as_u64() >= Some(sent));
     let of = |name: &str| stats["totals"][name].as_u64().unwrap();
     assert_eq!(of("matched") + of("buf_exhaust"), sent, "{stats:#}");
