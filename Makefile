@@ -13,7 +13,7 @@ FISH       ?= fish/vendor_completions.d
 
 export CARGO
 
-.PHONY: help build deps test bench check lint deny demo install completions deb test-deb fuzz
+.PHONY: help build deps test bench check lint deny demo install completions deb test-deb test-old-kernel fuzz
 .DEFAULT_GOAL := build
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make install   programs, unit, manual pages and completions below PREFIX; takes PREFIX, DESTDIR"
 	@echo "make deb       a Debian package in $(TARGET_DIR)/debian"
 	@echo "make test-deb  installs, runs, upgrades, removes and purges it in a system of its own (root, network)"
+	@echo "make test-old-kernel  the tests under Debian 12's kernel in an emulator (root, network, hours)"
 	@echo "make completions  writes dist/completions anew"
 	@echo "make fuzz      each fuzz target for FUZZ_SECONDS (3600); takes cargo-fuzz"
 	@echo "make deps      the programs that the tests run, by apt, only what is absent"
@@ -41,6 +42,9 @@ test: deps
 
 bench: deps build
 	$(CARGO) bench --locked -p mcr --bench floors
+
+test-old-kernel:
+	@scripts/test-old-kernel
 
 # Not part of `make test`: it takes cargo-fuzz, and as long as one lets it.
 FUZZ_TARGETS := $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
