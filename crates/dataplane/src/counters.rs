@@ -59,16 +59,16 @@ pub enum RuleCounter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum LegCounter {
-    /// Datagrams handed to the kernel.
-    Submitted,
-    /// Of those, datagrams it took.
+    /// Datagrams the kernel took.
     Sent,
-    /// Of those, datagrams it refused.
+    /// Datagrams the kernel refused.
     Errors,
     /// UDP payload bytes of `Sent`.
     Bytes,
     /// Datagrams not sent because their TTL was used up.
     Ttl,
+    /// Datagrams not sent because the leg was pending.
+    Pending,
     /// ICMP errors that came back for datagrams sent.
     Unreachable,
     /// The last refusal's error number.

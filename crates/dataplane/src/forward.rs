@@ -7,7 +7,7 @@ use mcast::reassembly::Whole;
 use mcast::wire::{Datagram, Malformed, Piece};
 use rustc_hash::FxHashMap;
 
-use crate::counters::Counters;
+use crate::counters::{Counters, LegCounter};
 use crate::drop_reason::DropReason;
 use crate::fragments::Fragments;
 use crate::hosts::Hosts;
@@ -15,7 +15,7 @@ use crate::legs::{Egress, Legs};
 use crate::matcher::{Matcher, Verdict};
 use crate::round::Round;
 use crate::sys::ring::{Arrival, Frame, LinkTarget, Ring, Span};
-use crate::table::Table;
+use crate::table::{FlowEntry, Table};
 
 /// Datagrams taken before a flush: enough for full sends when behind, and a small part of a ring, whose
 /// slots are held meanwhile.
@@ -29,7 +29,7 @@ const ROUND_SENDS: usize = 8192;
 #[derive(Debug)]
 pub struct Forwarder {
     matcher: Matcher,
-    /// Counter slot and legs of each flow; the legs are a range of all.
+    /// What becomes of each flow.
     flows: Vec<Flow>,
     legs: Legs,
     hosts: Hosts,
@@ -41,7 +41,10 @@ pub struct Forwarder {
 #[derive(Debug)]
 struct Flow {
     slot: u32,
+    /// A range of all legs.
     legs: std::ops::Range<u32>,
+    /// Slots of its legs that are pending.
+    pending: Vec<u32>,
 }
 
 impl Forwarder {
@@ -49,14 +52,14 @@ impl Forwarder {
     pub fn new(table: Table) -> Self {
         let matcher = Matcher::new(&table);
         let hosts = Hosts::new(table.legs());
-        let mut end = 0;
-        let flow = |entry: &crate::table::FlowEntry| {
-            let start = end;
-            end += entry.legs.len() as u32;
-            Flow { slot: entry.slot, legs: start..end }
+        let mut legs = Vec::new();
+        let flow = |entry: FlowEntry| {
+            let start = legs.len() as u32;
+            legs.extend(entry.legs);
+            Flow { slot: entry.slot, legs: start..legs.len() as u32, pending: entry.pending }
         };
-        let flows = table.flows.iter().map(flow).collect();
-        let legs = Legs::new(table.flows.into_iter().flat_map(|flow| flow.legs));
+        let flows = table.flows.into_iter().map(flow).collect();
+        let legs = Legs::new(legs);
         Self { matcher, flows, legs, hosts, round: Round::with_capacity(2 * ROUND_DATAGRAMS), sends: 0 }
     }
 
@@ -245,6 +248,9 @@ impl Route<'_> {
             if start >= payload.len() {
                 break;
             }
+        }
+        for slot in &flow.pending {
+            egress.counters.add_leg(*slot, LegCounter::Pending, count);
         }
         round.reassembled(arrived.frames - count);
         flow.legs.len() * count as usize

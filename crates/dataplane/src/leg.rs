@@ -180,8 +180,8 @@ impl Leg {
         let count = part.len() as u64;
         let bytes: usize = batch.spans()[part.clone()].iter().map(|span| span.len()).sum();
         batch.numbers()[part].iter().for_each(|&number| round.taken(number));
+        counters.add_worker(WorkerCounter::Submitted, count);
         for (leg, worker, n) in [
-            (LegCounter::Submitted, WorkerCounter::Submitted, count),
             (LegCounter::Sent, WorkerCounter::Sent, count),
             (LegCounter::Bytes, WorkerCounter::Bytes, bytes as u64),
         ] {
@@ -192,7 +192,6 @@ impl Leg {
 
     fn refused(&self, count: usize, error: &io::Error, egress: Egress<'_>) {
         let (counters, slot, count) = (egress.counters, self.entry.slot, count as u64);
-        counters.add_leg(slot, LegCounter::Submitted, count);
         counters.add_leg(slot, LegCounter::Errors, count);
         counters.add_worker(WorkerCounter::Submitted, count);
         counters.add_worker(WorkerCounter::Errors, count);

@@ -40,8 +40,8 @@ pub struct Legs {
 
 impl Legs {
     /// The legs of a table, in its order.
-    pub fn new(entries: impl Iterator<Item = LegEntry>) -> Self {
-        Self { legs: entries.map(Leg::new).collect(), ..Self::default() }
+    pub fn new(entries: Vec<LegEntry>) -> Self {
+        Self { legs: entries.into_iter().map(Leg::new).collect(), ..Self::default() }
     }
 
     /// Queues a datagram on a leg, sending first what it cannot join.

@@ -135,7 +135,12 @@ mod tests {
     }
 
     fn matcher(keys: &[FlowKey]) -> Matcher {
-        let entry = |(key, slot): (&FlowKey, u32)| FlowEntry { key: *key, slot, legs: Vec::new() };
+        let entry = |(key, slot): (&FlowKey, u32)| FlowEntry {
+            key: *key,
+            slot,
+            legs: Vec::new(),
+            pending: Vec::new(),
+        };
         let flows = keys.iter().zip(0..).map(entry).collect();
         Matcher::new(&Table { generation: 1, flows, own: vec!["10.0.0.9:4000".parse().unwrap()] })
     }

@@ -58,6 +58,8 @@ pub struct FlowEntry {
     pub slot: u32,
     /// What it sends; legs that are pending are left out.
     pub legs: Vec<LegEntry>,
+    /// The slots of those: what would leave by them is counted there.
+    pub pending: Vec<u32>,
 }
 
 /// What a rule matches. The most specific of several that fit is taken: source before port.
@@ -132,7 +134,11 @@ mod tests {
         };
         let key = FlowKey { ifindex: 4, address: "239.1.1.1".parse().unwrap(), source: None, port: Some(5) };
         let own = vec!["10.0.0.1:4000".parse().unwrap()];
-        Table { generation: 7, flows: vec![FlowEntry { key, slot: 0, legs: vec![leg] }], own }
+        Table {
+            generation: 7,
+            flows: vec![FlowEntry { key, slot: 0, legs: vec![leg], pending: vec![6] }],
+            own,
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Running {
                 source: input.source,
                 port: input.port.map(Into::into),
             };
-            flows.push(FlowEntry { key, slot: 0, legs: Vec::new() });
+            flows.push(FlowEntry { key, slot: 0, legs: Vec::new(), pending: Vec::new() });
             names.push(rule.name.clone());
         }
         (Table { generation: self.generation(), flows, own: self.compiled.table.own.clone() }, names)

@@ -110,12 +110,7 @@ impl Surroundings<'_> {
     fn rule(&mut self, rule: &Rule, slots: RuleSlots, compiled: &mut Compiled) -> RuleView {
         let mut view =
             RuleView { name: rule.name.clone(), pending: None, legs_pending: Vec::new(), join: None, slots };
-        let mut legs = Vec::new();
-        for (leg, slot) in rule.outputs.iter().zip(&view.slots.legs) {
-            let resolved = self.leg(leg, *slot);
-            view.legs_pending.push(resolved.as_ref().err().cloned());
-            legs.extend(resolved);
-        }
+        let (legs, pending) = self.legs(rule, &mut view);
         let ifindex = match self.input_ifindex(&rule.input.interface) {
             Ok(ifindex) => ifindex,
             Err(why) => {
@@ -123,10 +118,12 @@ impl Surroundings<'_> {
                 return view;
             }
         };
-        // It stays joined: upstream would prune the group for a flap of an output, and take time to graft it.
-        if legs.is_empty() {
-            view.pending = view.legs_pending.iter().flatten().next().cloned();
-        }
+        // Down, it is joined on and its frames are taken all the same: of those that came before some are in the ring
+        // still, and after its return the first are there up to a second before word of it is. And for a flap of an
+        // output upstream would prune the group, and take time to graft it.
+        let down = self.interfaces.why_not(rule.input.interface.as_str());
+        let mute = || view.legs_pending.iter().flatten().next().filter(|_| legs.is_empty()).cloned();
+        view.pending = down.or_else(mute);
         let Flow { source, address, port, .. } = rule.input;
         if address.is_multicast() {
             let join = Join { interface: ifindex, group: address, source };
@@ -143,8 +140,22 @@ impl Surroundings<'_> {
         compiled.table.own.extend(self.foreign_sources(rule));
         compiled.ifindexes.insert(ifindex);
         let key = FlowKey { ifindex, address, source, port: port.map(NonZeroU16::get) };
-        compiled.table.flows.push(FlowEntry { key, slot: view.slots.rule, legs });
+        compiled.table.flows.push(FlowEntry { key, slot: view.slots.rule, legs, pending });
         view
+    }
+
+    /// A rule's legs as they can be now, and the slots of those that cannot; the view learns why.
+    fn legs(&mut self, rule: &Rule, view: &mut RuleView) -> (Vec<LegEntry>, Vec<u32>) {
+        let (mut legs, mut pending) = (Vec::new(), Vec::new());
+        for (leg, slot) in rule.outputs.iter().zip(&view.slots.legs) {
+            let resolved = self.leg(leg, *slot);
+            view.legs_pending.push(resolved.as_ref().err().cloned());
+            match resolved {
+                Ok(leg) => legs.push(leg),
+                Err(_) => pending.push(*slot),
+            }
+        }
+        (legs, pending)
     }
 
     /// Addresses of others that a rule sends from, with the ports: its frames are known by them as by the host's
@@ -209,7 +220,11 @@ impl Surroundings<'_> {
         // Enslaved since the rule was accepted: nothing would arrive, and nobody would know why.
         match self.interfaces.why_not_input(name.as_str()) {
             Some(why) => Err(why),
-            None => self.ifindex(name),
+            None => self
+                .interfaces
+                .by_name(name.as_str())
+                .map(|interface| interface.index)
+                .ok_or_else(|| absent(name)),
         }
     }
 
@@ -217,7 +232,11 @@ impl Surroundings<'_> {
         match (self.interfaces.by_name(name.as_str()), self.interfaces.why_not(name.as_str())) {
             (Some(interface), None) => Ok(interface.index),
             (_, Some(why)) => Err(why),
-            (None, None) => Err(format!("interface {name} does not exist")),
+            (None, None) => Err(absent(name)),
         }
     }
+}
+
+fn absent(name: &InterfaceName) -> String {
+    format!("interface {name} does not exist")
 }

@@ -63,6 +63,8 @@ pub struct Interface {
     pub up: bool,
     /// Whether it can carry packets: switched on, and a carrier where the device knows of one (`IFF_RUNNING`).
     pub running: bool,
+    /// How often it has lost its carrier.
+    pub carrier_losses: u32,
     /// Largest IP packet in bytes.
     pub mtu: u32,
     /// Whether it is a loopback device.
@@ -123,6 +125,17 @@ impl Interfaces {
         self.iter().flat_map(|interface| interface.addresses.iter().copied()).collect()
     }
 
+    /// Indexes of interfaces whose carrier was away since `before` and is back, though they stayed up.
+    pub fn reconnected_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = u32> + 'a {
+        let reconnected = |now: &&Interface| {
+            before.by_index(now.index).is_some_and(|before| {
+                let lost = !before.running || now.carrier_losses != before.carrier_losses;
+                before.up && now.running && lost
+            })
+        };
+        self.iter().filter(reconnected).map(|interface| interface.index)
+    }
+
     /// Why nothing can pass the interface `name` now: a rule's reason to be pending.
     pub fn why_not(&self, name: &str) -> Option<String> {
         match self.by_name(name) {
@@ -177,6 +190,7 @@ fn parse_link(link: LinkMessage) -> (Interface, Option<(u32, Role)>) {
         name: String::new(),
         up: flags.contains(LinkFlags::Up),
         running: flags.contains(LinkFlags::Up | LinkFlags::Running),
+        carrier_losses: 0,
         mtu: 0,
         loopback: flags.contains(LinkFlags::Loopback),
         addresses: Vec::new(),
@@ -188,6 +202,7 @@ fn parse_link(link: LinkMessage) -> (Interface, Option<(u32, Role)>) {
         match attribute {
             LinkAttribute::IfName(name) => interface.name = name,
             LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
+            LinkAttribute::CarrierDownCount(times) => interface.carrier_losses = times,
             LinkAttribute::Controller(index) => master = Some(index),
             LinkAttribute::LinkInfo(infos) => role = role_in(&infos),
             _ => {}

@@ -3,7 +3,8 @@
 //! [`Memberships`] holds joins on sockets that receive nothing: unbound, so no datagram finds them. The kernel
 //! limits what one socket may join (igmp_max_memberships, igmp_max_msf, mld_max_msf, optmem_max), so joins
 //! are spread over as many sockets as it takes. A join is made once and kept: the kernel reports it again itself
-//! when a link returns or a querier asks, and to leave and join would make a snooping switch prune. Rules that
+//! when a querier asks or the interface is switched on, and to leave and join would make a snooping switch prune.
+//! The one exception is a carrier that was away, see [`Memberships::leave_ipv4`]. Rules that
 //! want the same join share it, and one that no rule wants any more is held for [`LINGER`]: a rule that is removed
 //! and added again costs upstream no gap. Whether an interface can be joined on is left to the caller.
 
@@ -139,6 +140,15 @@ impl Memberships {
         let due: Vec<Join> =
             self.lingering.iter().filter(|(_, until)| **until <= now).map(|(join, _)| *join).collect();
         due.into_iter().for_each(|join| self.leave(join));
+    }
+
+    /// Leaves the IPv4 groups of an interface at once, so that the next [`Self::sync`] joins and so reports them anew.
+    /// For an interface whose carrier returns: the kernel then reports IPv6 groups by itself (`addrconf_notify`), those
+    /// of IPv4 only where the interface was switched off too.
+    pub fn leave_ipv4(&mut self, interface: u32) {
+        let is_there = |join: &&Join| join.interface == interface && join.group.is_ipv4();
+        let there: Vec<Join> = self.held.keys().filter(is_there).copied().collect();
+        there.into_iter().for_each(|join| self.leave(join));
     }
 
     /// Leaves everything at once.

@@ -204,7 +204,8 @@ impl Running {
 }
 
 fn leg_drops(count: Count) -> BTreeMap<String, u64> {
-    [("ttl", count.ttl), ("unreachable", count.unreachable)].map(|(name, n)| (name.to_owned(), n)).into()
+    let drops = [("ttl", count.ttl), ("pending", count.pending), ("unreachable", count.unreachable)];
+    drops.map(|(name, n)| (name.to_owned(), n)).into()
 }
 
 /// Why a leg's datagrams are refused, and what to do.

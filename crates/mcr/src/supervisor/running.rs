@@ -223,6 +223,8 @@ impl Running {
 
     /// Takes note of links, addresses and routes as they are now.
     pub fn links_changed(&mut self, interfaces: Interfaces) {
+        // The next switch may be another one, or have forgotten who is behind this port, and may not ask for minutes.
+        interfaces.reconnected_since(&self.interfaces).for_each(|index| self.memberships.leave_ipv4(index));
         self.interfaces = interfaces;
         self.routes.clear();
         self.repair_joins();

@@ -36,6 +36,8 @@ pub struct Count {
     pub unreachable: u64,
     /// Datagrams whose TTL was used up.
     pub ttl: u64,
+    /// Datagrams that came while the leg was pending.
+    pub pending: u64,
     /// Whether the device refused segmentation offload.
     pub gso_off: bool,
 }
@@ -152,6 +154,7 @@ impl Telemetry {
             errors: sum(LegCounter::Errors),
             unreachable: sum(LegCounter::Unreachable),
             ttl: sum(LegCounter::Ttl),
+            pending: sum(LegCounter::Pending),
             gso_off: sum(LegCounter::GsoOff) > 0,
         }
     }

@@ -1,8 +1,8 @@
 //! Rules whose interface is not there, not up, or comes and goes: accepted, said so, live when it is time.
 
-use testbed::{Link, Veth, eventually, rule, skip_unless_available};
+use testbed::{Link, Relay, Veth, eventually, rule, skip_unless_available};
 
-use crate::fixture::{PATIENCE, Place, numbers, send_numbered};
+use crate::fixture::{PATIENCE, PROGRAMS, Place, line, numbers, send_numbered};
 
 const UNKNOWN: &str = "interface eth9 does not exist";
 
@@ -109,4 +109,35 @@ fn other_rules_lose_nothing_while_an_interface_comes_and_goes() {
         place.relay.wait_state("flaps", "pending", PATIENCE);
     }
     crate::fixture::assert_all_arrive(&mut probe, traffic.stop());
+}
+
+/// What the kernel delivers from an input's interface is relayed from the first packet on, not from when word of the
+/// interface's return is there.
+#[test]
+fn an_input_that_flaps_costs_no_packet_that_arrives() {
+    skip_unless_available!();
+    let line = line("dm-back");
+    // Nothing else arrives then.
+    line.sender.netns().sysctl("net.ipv6.conf.all.disable_ipv6", "1").unwrap();
+    let input = line.ingress.link.clone();
+    let arrived = || input.counter("rx", "packets").unwrap();
+    let before = arrived();
+    let config = rule("a", "239.1.1.1%r-in:5000", &["239.2.2.1%r-out:6000"]);
+    let relay = Relay::start(PROGRAMS, line.relay(), &config).unwrap();
+    let place = Place { relay, line };
+    let mut probe = place.probe(6000);
+    let traffic = place.traffic(4000, "239.1.1.1:5000", 5000);
+    for _ in 0..5 {
+        input.down().unwrap();
+        place.relay.wait_state("a", "pending", PATIENCE);
+        input.up().unwrap();
+        place.relay.wait_state("a", "active", PATIENCE);
+    }
+    let sent = traffic.stop();
+    let arrived = arrived() - before;
+    assert!((1..sent).contains(&arrived), "{arrived} of {sent}");
+    let stats = place.relay.wait_stats(PATIENCE, |stats| stats["totals"]["recv"] == arrived);
+    assert_eq!(stats["totals"]["sent"], arrived, "{stats:#}");
+    let seen = numbers(&probe.expect(usize::try_from(arrived).unwrap(), PATIENCE));
+    assert!(seen.is_sorted_by(|a, b| a < b) && probe.drain().is_empty());
 }

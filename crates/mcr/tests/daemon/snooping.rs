@@ -89,3 +89,49 @@ fn a_stream_through_switches_outlasts_memberships_flaps_and_a_worker() {
     assert!(bystander.drain().is_empty(), "the switch forwards to members only");
     traffic.stop();
 }
+
+/// A switch that has lost a port's memberships with its link may not ask for minutes: it has to be told.
+#[test]
+fn groups_are_reported_anew_when_only_the_carrier_was_away() {
+    skip_unless_available!();
+    let [switch, relay, listener] = ["dm-w", "dm-r", "dm-l"].map(|name| Netns::new(name).unwrap());
+    // It floods, so that a third port hears what the relay says.
+    let bridge = Bridge::new(&switch, "br0").unwrap();
+    let r_in = port(&bridge, "p0", (&relay, "r-in"), "10.10.1.1");
+    let l0 = port(&bridge, "p1", (&listener, "l0"), "10.10.1.2");
+    let rules = ["239.1.1.1", "[ff3e::1:1]"].map(|group| {
+        let name = if group.starts_with('[') { "six" } else { "four" };
+        rule(name, &format!("{group}%r-in:5000"), &["10.10.1.2%r-in:6000"])
+    });
+    let mut probe = Probe::on(&l0).unwrap();
+    let _relay = Relay::start(PROGRAMS, &relay, &rules.concat()).unwrap();
+    let reports = |probe: &mut Probe| {
+        let others = probe.others();
+        let of = |group: &[u8]| {
+            others.iter().any(|other| other.payload.windows(group.len()).any(|at| at == group))
+        };
+        [of(&[239, 1, 1, 1]), of(&[0xff, 0x3e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1])]
+    };
+    let both = |probe: &mut Probe, what: &str| {
+        let mut heard = [false; 2];
+        eventually(PATIENCE, what, || {
+            for (heard, now) in heard.iter_mut().zip(reports(probe)) {
+                *heard |= now;
+            }
+            heard == [true; 2]
+        });
+    };
+    both(&mut probe, "reports of the first joins");
+    let near = Link::existing(&switch, "p0");
+    for _ in 0..2 {
+        // Reports of a change are repeated (RFC 3376, section 8.1), here at once: the last is over.
+        eventually(PATIENCE, "no more reports", || {
+            std::thread::sleep(Duration::from_millis(500));
+            reports(&mut probe) == [false; 2]
+        });
+        near.down().unwrap();
+        eventually(PATIENCE, "the carrier is away", || !r_in.carrier().unwrap());
+        near.up().unwrap();
+        both(&mut probe, "reports after the carrier was away");
+    }
+}

@@ -209,6 +209,9 @@ fn an_interface_that_goes_down_in_mid_stream_costs_its_own_leg_only() {
     let (steady, flapped) = (bed.leg("flaps", 0), bed.leg("flaps", 1));
     assert_eq!((&steady["packets"], &steady["errors"]), (&3000.into(), &0.into()), "{steady:#}");
     let of = |name: &str| flapped[name].as_u64().unwrap();
+    let pending = flapped["drops"]["pending"].as_u64().unwrap();
+    assert!(pending > 0, "{flapped:#}");
+    assert_eq!(of("packets") + of("errors") + pending, 3000, "{flapped:#}");
     let account = bed.account();
     assert_eq!(account.total("errors"), of("errors"), "{account:#?}");
     assert_eq!(account.total("sent"), 3000 + of("packets"), "{account:#?}");
