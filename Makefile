@@ -13,7 +13,7 @@ FISH       ?= fish/vendor_completions.d
 
 export CARGO
 
-.PHONY: help build deps test bench check lint deny demo install completions deb test-deb test-old-kernel fuzz
+.PHONY: help build deps test bench soak check lint deny demo install completions deb test-deb test-old-kernel fuzz
 .DEFAULT_GOAL := build
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make demo      generator, relay and two receivers in namespaces (root)"
 	@echo "make test      unit, property, doc and namespace tests (root, or the last are skipped)"
 	@echo "make bench     throughput and latency floors (root)"
+	@echo "make soak      a relay under traffic, disturbed for SOAK_SECONDS (7200) (root)"
 	@echo "make check     formatting, lints, licences, sources and duplicates of dependencies"
 	@echo "make install   programs, unit, manual pages and completions below PREFIX; takes PREFIX, DESTDIR"
 	@echo "make deb       a Debian package in $(TARGET_DIR)/debian"
@@ -42,6 +43,10 @@ test: deps
 
 bench: deps build
 	$(CARGO) bench --locked -p mcr --bench floors
+
+# Not part of `make test`: two hours, unless SOAK_SECONDS says otherwise.
+soak: deps build
+	$(CARGO) bench --locked -p mcr --bench soak
 
 test-old-kernel:
 	@scripts/test-old-kernel
