@@ -34,7 +34,7 @@ pub(crate) fn all(place: &Place, with_input_flap: bool) -> Result<()> {
 }
 
 fn a_rule_comes_and_goes(place: &Place) -> Result<()> {
-    place.relay.ctl_ok(&["add", "guest", "239.1.9.9%r-in:5000", "239.4.0.1%r-out2:6000"]);
+    place.relay.ctl_ok(&["add", "guest", "239.1.9.9%r-in:5000", "239.4.0.1%r-out3:6000"]);
     place.relay.ctl_ok(&["add", "--replace", "guest", "239.1.9.8%r-in:5000", "239.4.0.1%r-out1:6000"]);
     place.relay.ctl_ok(&["remove", "guest"]);
     Ok(())
@@ -57,14 +57,15 @@ fn flap_output(place: &Place) -> Result<()> {
     flap(&place.fan.egress[1].link)
 }
 
-/// Another output for a flow that goes on, and back: its first leg is the same in both.
+/// One output more for a flow that goes on on its others, and without it again.
 fn replace(place: &Place) -> Result<()> {
     let replace = |outputs: &[&str]| {
         place.relay.ctl_ok(&[&["add", "--replace", "flow1", "239.1.0.1%r-in:5000"], outputs].concat());
     };
-    replace(&["239.2.0.1%r-out1:6000"]);
+    let outputs = ["239.2.0.1%r-out1:6000", "239.3.0.1%r-out2:6000", "239.4.0.1%r-out3:6000"];
+    replace(&outputs);
     thread::sleep(DOWN);
-    replace(&["239.2.0.1%r-out1:6000", "239.3.0.1%r-out2:6000"]);
+    replace(&outputs[..2]);
     Ok(())
 }
 

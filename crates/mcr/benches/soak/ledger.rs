@@ -12,12 +12,21 @@ use crate::place::{FLOWS, Place, SOON, TWICE, number, rule_name};
 /// Counters that stand still for so long will not move any more.
 const STILL: Duration = Duration::from_millis(500);
 
+/// What a leg did with its flow's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leg {
+    /// The kernel took them.
+    pub(crate) sent: u64,
+    /// It refused them, or the leg was pending.
+    pub(crate) missed: u64,
+}
+
 /// The counters of a relay at rest, since its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ledger {
     totals: BTreeMap<String, u64>,
-    /// Packets sent, by receiver and flow.
-    sent: [Vec<u64>; 2],
+    /// Of each flow, by receiver.
+    pub(crate) legs: [Vec<Leg>; 2],
     /// Deaths of workers.
     pub(crate) restarts: u64,
 }
@@ -55,7 +64,7 @@ impl Ledger {
         let totals: BTreeMap<_, _> =
             totals.filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect();
         let restarts = all("workers").map(|worker| number(worker, "restarts")).sum();
-        Ok(Self { totals, sent: [legs(stats, 0, FLOWS)?, legs(stats, 1, TWICE)?], restarts })
+        Ok(Self { totals, legs: [legs(stats, 0, FLOWS)?, legs(stats, 1, TWICE)?], restarts })
     }
 
     /// A total.
@@ -63,29 +72,30 @@ impl Ledger {
         self.totals[name]
     }
 
-    /// Packets sent to a receiver, a flow each.
-    pub(crate) fn sent(&self, receiver: usize) -> &[u64] {
-        &self.sent[receiver]
-    }
-
     /// What was counted since `before`.
     pub(crate) fn since(&self, before: &Self) -> Self {
         let minus = |(name, count): (&String, &u64)| (name.clone(), count - before.totals[name]);
-        let sent = [0, 1].map(|receiver| {
-            let flows = self.sent[receiver].iter().zip(&before.sent[receiver]);
-            flows.map(|(now, then)| now - then).collect()
+        let legs = [0, 1].map(|receiver| {
+            let flows = self.legs[receiver].iter().zip(&before.legs[receiver]);
+            let minus = |(now, then): (&Leg, &Leg)| Leg {
+                sent: now.sent - then.sent,
+                missed: now.missed - then.missed,
+            };
+            flows.map(minus).collect()
         });
         let totals = self.totals.iter().map(minus).collect();
-        Self { totals, sent, restarts: self.restarts - before.restarts }
+        Self { totals, legs, restarts: self.restarts - before.restarts }
     }
 }
 
-/// What the first flows' rules have sent on one leg.
-fn legs(stats: &Value, leg: usize, flows: usize) -> Result<Vec<u64>> {
+/// What one leg of the first flows' rules has counted.
+fn legs(stats: &Value, leg: usize, flows: usize) -> Result<Vec<Leg>> {
     let rules = stats["rules"].as_array().context("rules")?;
     let flow = |flow| {
         let rule = rules.iter().find(|rule| rule["name"] == rule_name(flow)).context("a flow's rule")?;
-        Ok(number(&rule["legs"][leg], "packets"))
+        let leg = &rule["legs"][leg];
+        let missed = number(leg, "errors") + number(&leg["drops"], "pending") + number(&leg["drops"], "ttl");
+        Ok(Leg { sent: number(leg, "packets"), missed })
     };
     (0..flows).map(flow).collect()
 }

@@ -25,11 +25,21 @@ pub(crate) struct Minute {
     sent: u64,
     counted: Ledger,
     repeated: u64,
+    vanished: u64,
+}
+
+/// A flow as a receiver saw it.
+#[derive(Debug)]
+struct Flow {
+    arrived: u64,
+    /// Of those, repeats by the successor of a worker that died; it may have died between a send call and its count.
+    again: u64,
 }
 
 impl Minute {
     /// Heads the lines of all minutes.
-    pub(crate) const HEADER: &str = "minute     sent     recv  matched exhausted  relayed repeated errors";
+    pub(crate) const HEADER: &str =
+        "minute     sent     recv  matched exhausted  relayed repeated errors pending vanished";
 
     /// Sends for most of a minute and disturbs; an error is what did not agree.
     pub(crate) fn run(place: &Place, minute: u64, pps: u64) -> Result<Self> {
@@ -70,19 +80,35 @@ impl Minute {
         ensure!(of("recv") == arrived, "{arrived} of {sent} arrived, the relay counted {counted:#?}");
         let distinct = number(&received[0], "received") - number(&received[0], "duplicated");
         ensure!(distinct == of("matched"), "{distinct} got out of {} that matched", of("matched"));
-        let mut repeated = 0;
-        for ((receiver, received), left) in (0..).zip(received).zip(left) {
+        for (received, left) in received.iter().zip(left) {
             ensure!(number(received, "tap_lost") == 0, "a receiver was too slow to count");
             let arrived = number(received, "received");
-            ensure!(arrived == *left, "{left} left for receiver {receiver}, {arrived} arrived");
-            repeated += flows_agree(received, counted.sent(receiver))?;
+            ensure!(arrived == *left, "{left} left for a receiver, {arrived} arrived");
         }
+        let [first, second] = [0, 1].map(|at| flows(&received[at]));
+        let (first, second) = (first?, second?);
+        for (flow, leg) in first.iter().zip(&counted.legs[0]) {
+            ensure!(leg.missed == 0, "{leg:?} on a link that did not flap");
+            ensure!((leg.sent..=leg.sent + flow.again).contains(&flow.arrived), "{leg:?} of {flow:?}");
+        }
+        let mut vanished = 0;
+        for ((due, flow), leg) in first.iter().zip(&second).zip(&counted.legs[1]) {
+            ensure!(flow.arrived <= leg.sent + flow.again, "{leg:?} of {flow:?}");
+            let (due, again) = (due.arrived - due.again, due.again + flow.again);
+            let either = leg.sent + leg.missed;
+            ensure!(
+                (due.saturating_sub(again)..=due + again).contains(&either),
+                "{leg:?} of {due} due and {flow:?}"
+            );
+            vanished += leg.sent.saturating_sub(flow.arrived);
+        }
+        let repeated = first.iter().chain(&second).map(|flow| flow.again).sum();
         ensure!(
             repeated <= 2 * counted.restarts * ROUND,
             "{repeated} repeated by {} deaths",
             counted.restarts
         );
-        Ok(Self { number: minute, sent, counted, repeated })
+        Ok(Self { number: minute, sent, counted, repeated, vanished })
     }
 
     /// Packets of its sender.
@@ -96,7 +122,7 @@ impl fmt::Display for Minute {
         let of = |name: &str| self.counted.total(name);
         write!(
             f,
-            "{:6} {:8} {:8} {:8} {:9} {:8} {:8} {:6}",
+            "{:6} {:8} {:8} {:8} {:9} {:8} {:8} {:6} {:7} {:8}",
             self.number,
             self.sent,
             of("recv"),
@@ -104,27 +130,17 @@ impl fmt::Display for Minute {
             of("buf_exhaust"),
             of("sent"),
             self.repeated,
-            of("errors")
+            of("errors"),
+            self.counted.legs[1].iter().map(|leg| leg.missed).sum::<u64>().saturating_sub(of("errors")),
+            self.vanished,
         )
     }
 }
 
-/// Each flow arrived as often as its leg counts; how many of them are repeats of a worker that died. Of a flow with
-/// repeats the worker may have died between a send call and its count.
-fn flows_agree(received: &Value, sent: &[u64]) -> Result<u64> {
+fn flows(received: &Value) -> Result<Vec<Flow>> {
     let flows = received["flows"].as_array().context("flows of mcrgen recv")?;
-    let mut repeated = 0;
-    for (flow, sent) in flows.iter().zip(sent) {
-        let (arrived, again) = (number(flow, "received"), number(flow, "duplicated"));
-        let uncounted = arrived.checked_sub(*sent);
-        ensure!(
-            uncounted.is_some_and(|uncounted| uncounted <= again),
-            "the leg counts {sent} packets of {flow:#}"
-        );
-        repeated += again;
-    }
-    ensure!(flows.len() == sent.len(), "{} flows of {} arrived", flows.len(), sent.len());
-    Ok(repeated)
+    let flow = |flow| Flow { arrived: number(flow, "received"), again: number(flow, "duplicated") };
+    Ok(flows.iter().map(flow).collect())
 }
 
 fn send(place: &Place, pps: u64) -> Result<Value> {
@@ -160,7 +176,7 @@ fn arrived(place: &Place) -> Result<u64> {
     place.fan.ingress.link.counter("rx", "packets")
 }
 
-/// Packets that have left on each of the relay's output links.
+/// Packets that have left on each of the relay's output links, those to the receivers first.
 fn left(place: &Place) -> Result<Vec<u64>> {
     place.fan.egress.iter().map(|port| port.link.counter("tx", "packets")).collect()
 }

@@ -18,7 +18,7 @@ pub(crate) const FLOWS: usize = 8;
 /// The first of them go to the second receiver too, whose link flaps.
 pub(crate) const TWICE: usize = 2;
 
-/// A running relay `r-in` → `r-out1`, `r-out2`.
+/// A running relay `r-in` → `r-out1`, `r-out2` to receivers, and `r-out3` to nobody.
 pub(crate) struct Place {
     pub(crate) relay: Relay,
     pub(crate) fan: Fan,
@@ -29,7 +29,7 @@ pub(crate) struct Place {
 impl Place {
     /// Starts all but the traffic.
     pub(crate) fn new() -> Result<Self> {
-        let fan = Fan::new("soak", 2)?;
+        let fan = Fan::new("soak", 3)?;
         // Nothing but traffic on the links, or it could not be told from what else arrives and leaves.
         fan.sender.netns().sysctl("net.ipv6.conf.s0.disable_ipv6", "1")?;
         fan.relay().sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;

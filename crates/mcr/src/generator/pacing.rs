@@ -1,8 +1,8 @@
 //! When packets are due: an absolute schedule that neither drifts nor bunches.
 //!
-//! Packet n is due n / rate after the start, whatever delays earlier ones met; what is late leaves at once.
-//! Above 100 kpps packets leave in bursts of up to 64, each due with its first packet; at or below, singly. Time is an
-//! argument: sleeping is left to the caller.
+//! Packet n is due n / rate after the start, whatever delays earlier ones met; what is late leaves at once, up to 64
+//! together. Above 100 kpps packets leave in bursts of up to 64 also in time, each due with its first packet; at or
+//! below, singly. Time is an argument: sleeping is left to the caller.
 
 use std::num::NonZeroU64;
 
@@ -77,12 +77,18 @@ impl Schedule {
                 if now_ns < due {
                     return Step::WaitUntil(due);
                 }
-                burst_size(rate)
+                burst_size(rate).max(self.overdue(now_ns, rate)).min(BURST_MAX)
             }
         };
         let packets = burst.min(self.burst_max).min(self.limit - self.offered);
         self.offered += packets;
         Step::Send(packets)
+    }
+
+    /// Packets due at `now_ns` and not offered yet.
+    fn overdue(&self, now_ns: u64, rate: NonZeroU64) -> u64 {
+        let since = now_ns.saturating_sub(self.start_ns).saturating_add(1);
+        packets_within(rate, since).saturating_sub(self.offered)
     }
 }
 
@@ -152,10 +158,10 @@ mod tests {
     }
 
     #[test]
-    fn a_late_sender_catches_up_singly() {
+    fn a_late_sender_catches_up_in_bursts() {
         let mut schedule = Schedule::new(Rate::PerSecond(rate(1000)), 0, BURST_MAX, None);
-        let steps: Vec<_> = (0..4).map(|_| schedule.poll(2_000_000)).collect();
-        assert_eq!(steps, [Step::Send(1), Step::Send(1), Step::Send(1), Step::WaitUntil(3_000_000)]);
+        let steps: Vec<_> = (0..3).map(|_| schedule.poll(99_000_000)).collect();
+        assert_eq!(steps, [Step::Send(64), Step::Send(36), Step::WaitUntil(100_000_000)]);
     }
 
     #[test]
