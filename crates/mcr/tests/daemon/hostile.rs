@@ -12,7 +12,7 @@ fn hostile_clients_do_not_stop_the_relaying() {
     skip_unless_available!();
     let mut place = Place::start("dm-hostile", &rule("a", "239.1.1.1%r-in:5000", &["239.2.2.1%r-out:6000"]));
     let mut probe = place.probe(6000);
-    let traffic = place.traffic(4000, "239.1.1.1:5000", 2000);
+    let traffic = place.traffic(4000, "239.1.1.1:5000", 500);
     let socket = place.relay.socket();
     let mut held = Vec::new();
     for round in 0..10 {

@@ -100,7 +100,7 @@ fn other_rules_lose_nothing_while_an_interface_comes_and_goes() {
     );
     place.relay.ctl_ok(&["add", "flaps", "239.1.1.2%v0:5000", "239.2.2.2%r-out:6001"]);
     let mut probe = place.probe(6000);
-    let traffic = place.traffic(4000, "239.1.1.1:5000", 2000);
+    let traffic = place.traffic(4000, "239.1.1.1:5000", 500);
     let netns = place.line.relay();
     for _ in 0..10 {
         let cable = Veth::pair((netns, "v0"), (netns, "v1")).unwrap();
