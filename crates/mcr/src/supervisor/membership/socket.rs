@@ -64,15 +64,18 @@ impl JoinSocket {
     }
 
     /// Makes a join again that the socket is to have, and says whether it had lost it. One it has is refused without
-    /// further effect: nothing is reported.
+    /// further effect: nothing is reported. So is any where the socket has as many sources of the group as it may,
+    /// which it then is taken to have: to leave and join would make upstream prune.
     pub(super) fn join_if_lost(&self, join: &Join) -> io::Result<bool> {
         match join_group(&self.socket, join.interface, join.group, join.source) {
             Ok(()) => Ok(true),
-            // The former for a group, the latter for a source of one.
-            Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::ADDRINUSE | Errno::ADDRNOTAVAIL)) => {
-                Ok(false)
-            }
-            Err(error) => Err(error),
+            Err(error) => match Errno::from_io_error(&error) {
+                // The former for a group, the latter for a source of one.
+                Some(Errno::ADDRINUSE | Errno::ADDRNOTAVAIL) => Ok(false),
+                // The kernel counts the sources before it looks for this one.
+                Some(Errno::NOBUFS | Errno::NOMEM) => Ok(false),
+                _ => Err(error),
+            },
         }
     }
 
