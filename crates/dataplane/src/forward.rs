@@ -210,6 +210,8 @@ impl Route<'_> {
         egress: Egress<'_>,
     ) -> usize {
         let reason = match self.matcher.find(arrived.ifindex, &arrived.datagram) {
+            // No port of anybody's (RFC 6335, section 6): an output that keeps it could not be sent to.
+            _ if arrived.datagram.destination_port == 0 => DropReason::Malformed,
             Verdict::Flow(flow) => {
                 return self.relay(&self.flows[flow as usize], arrived, legs, round, egress);
             }

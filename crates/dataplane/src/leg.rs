@@ -141,6 +141,10 @@ impl Leg {
 
     fn send(&self, batch: &Batch, part: Range<usize>, egress: Egress<'_>) -> io::Result<()> {
         let Some(envelope) = batch.envelope() else { return Ok(()) };
+        // Kept from a host that has no address yet: the kernel would put in its own, beside our checksum.
+        if envelope.source.is_some_and(|source| source.is_unspecified()) {
+            return Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
+        }
         let Some(socket) = egress.sockets.get(&self.entry.socket) else {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         };

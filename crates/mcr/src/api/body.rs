@@ -8,6 +8,7 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::ApiError;
 
@@ -17,6 +18,11 @@ pub const APPLY_MAX: usize = 16 << 20;
 /// The longest body of any other request, in bytes: a rule with [`mcast::OUTPUTS_MAX`] outputs, each with every
 /// option at its longest, takes 160 KiB.
 pub const BODY_MAX: usize = 256 << 10;
+
+/// Texts held at a time: with those of all clients the daemon's memory would grow to a GiB.
+const TEXTS_MAX: usize = 4;
+
+static TEXTS: Semaphore = Semaphore::const_new(TEXTS_MAX);
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,14 +47,19 @@ pub(super) async fn json<T: DeserializeOwned>(body: Body, path: &str, what: &str
     })
 }
 
-/// Reads a text of at most [`APPLY_MAX`] bytes; a refusal names the line.
-pub(super) async fn text(body: Body, path: &str) -> Result<String, ApiError> {
+/// Reads a text of at most [`APPLY_MAX`] bytes; a refusal names the line. The place among [`TEXTS_MAX`] is to be kept as
+/// long as the text is.
+pub(super) async fn text(body: Body, path: &str) -> Result<(String, SemaphorePermit<'static>), ApiError> {
+    let place = tokio::time::timeout(BODY_TIMEOUT, TEXTS.acquire()).await;
+    // The semaphore is never closed.
+    let Ok(Ok(place)) = place else { return Err(ApiError::Busy { path: path.to_owned() }) };
     let bytes = read(body, APPLY_MAX, path).await?;
-    String::from_utf8(bytes.into()).map_err(|e| {
+    let text = String::from_utf8(bytes.into()).map_err(|e| {
         let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
         let line = 1 + good.iter().filter(|b| **b == b'\n').count();
         ApiError::Malformed(format!("the rule file is not UTF-8: byte {} in line {line}", good.len()))
-    })
+    })?;
+    Ok((text, place))
 }
 
 /// The query's keys, which must all be known to `T`.

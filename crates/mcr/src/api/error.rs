@@ -39,6 +39,12 @@ pub(super) enum ApiError {
         /// How long it had.
         seconds: u64,
     },
+    /// As many long requests as there may be are under way.
+    #[error("{path} is busy with the files of others: try again")]
+    Busy {
+        /// The request's path.
+        path: String,
+    },
     /// The supervisor's task is gone.
     #[error("mcrd is stopping: try again once it is started")]
     Stopping,
@@ -63,7 +69,7 @@ impl ApiError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy { .. } | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoAnswer { .. } => StatusCode::GATEWAY_TIMEOUT,
         }
     }

@@ -163,7 +163,7 @@ async fn apply(
     Keys(ApplyKeys { dry_run }): Keys<ApplyKeys>,
     body: Body,
 ) -> Answered<Plan> {
-    let text = body::text(body, "/v1/apply").await?;
+    let (text, _place) = body::text(body, "/v1/apply").await?;
     ask(&handle, |answer| Request::Apply { text, dry_run, answer }).await.map(Json)
 }
 

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -34,6 +34,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a connection may live: head, body, the supervisor's answer, and its reading by the client.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a client may take to read its answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long requests under way have at shutdown.
 const GRACE: Duration = Duration::from_secs(3);
@@ -121,11 +124,13 @@ fn refusing(refusal: ApiError) -> Router {
 /// Serves one request, or none where the client sends none in time.
 async fn connection(stream: UnixStream, peer: Option<UCred>, app: Router, mut stopping: watch::Receiver<()>) {
     let app = TowerToHyperService::new(app);
+    let answered = &Notify::new();
     let service = service_fn(|request: Request<Incoming>| {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let answered = app.call(request);
+        let answer = app.call(request);
         async move {
-            let answer = answered.await;
+            let answer = answer.await;
+            answered.notify_one();
             if let Ok(answer) = &answer {
                 log_change(peer, &method, &path, answer.status());
             }
@@ -146,10 +151,17 @@ async fn connection(stream: UnixStream, peer: Option<UCred>, app: Router, mut st
             }
         }
     };
-    match timeout(CONNECTION_TIMEOUT, whole).await {
-        Ok(Ok(())) => {}
-        Ok(Err(e)) => tracing::debug!("a control connection ended early: {e}"),
-        Err(_) => tracing::debug!("a control connection is cut off after {CONNECTION_TIMEOUT:?}"),
+    let unread = async {
+        answered.notified().await;
+        tokio::time::sleep(READ_TIMEOUT).await;
+    };
+    tokio::select! {
+        ended = timeout(CONNECTION_TIMEOUT, whole) => match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => tracing::debug!("a control connection ended early: {e}"),
+            Err(_) => tracing::debug!("a control connection is cut off after {CONNECTION_TIMEOUT:?}"),
+        },
+        () = unread => tracing::debug!("a control connection is cut off: its answer was not read in {READ_TIMEOUT:?}"),
     }
 }
 

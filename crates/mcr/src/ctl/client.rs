@@ -90,6 +90,7 @@ impl Client {
             ErrorKind::PermissionDenied => format!(
                 "you may not connect to {socket}: run as root, or let root run usermod -aG mcr USER and log in again"
             ),
+            ErrorKind::WouldBlock => format!("mcrd at {socket} is busy with other clients: try again"),
             ErrorKind::InvalidInput => {
                 format!("{socket} cannot be a socket's path: {e}: name another --socket PATH")
             }

@@ -53,6 +53,8 @@ pub struct Compiled {
     pub ports: BTreeSet<LocalPort>,
     /// Interfaces frames are taken from.
     pub ifindexes: BTreeSet<u32>,
+    /// Whether a leg waits for a socket, as where its source port is taken: nothing tells when that is over.
+    pub wants_sockets: bool,
 }
 
 /// What the kernel picked for destinations already asked about, until links, addresses or routes change.
@@ -87,6 +89,8 @@ pub struct Surroundings<'a> {
     pub slots: &'a Slots,
     /// The host's own addresses.
     pub local: HashSet<IpAddr>,
+    /// Whether a socket was refused so far.
+    pub refused: bool,
 }
 
 impl Surroundings<'_> {
@@ -98,6 +102,7 @@ impl Surroundings<'_> {
             let view = self.rule(rule, slots, &mut compiled);
             compiled.views.push(view);
         }
+        compiled.wants_sockets = self.refused;
         let ports: BTreeSet<u16> = self.sockets.ports().map(NonZeroU16::get).collect();
         let local = self.local.iter().flat_map(|ip| ports.iter().map(|port| SocketAddr::new(*ip, *port)));
         compiled.table.own.extend(local);
@@ -191,7 +196,9 @@ impl Surroundings<'_> {
         let raw = leg.keeps_port();
         let transparent = leg.source != LegSource::Interface && !raw;
         let key = EgressKey { ipv6: leg.address.is_ipv6(), ifindex, sport, transparent, raw };
-        let socket = self.sockets.number(key).map_err(|error| error.to_string())?;
+        let socket = self.sockets.number(key);
+        self.refused |= socket.is_err();
+        let socket = socket.map_err(|error| error.to_string())?;
         Ok(LegEntry {
             slot,
             socket,

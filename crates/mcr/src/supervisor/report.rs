@@ -227,6 +227,9 @@ pub fn refusal_remedy(errno: i32) -> &'static str {
         Errno::AGAIN => "the send buffer is full: the device is too slow for what is sent",
         Errno::PERM => "a firewall rule of this host drops it: allow it in OUTPUT",
         Errno::MSGSIZE => "datagrams are longer than the family or path allows",
+        Errno::ADDRNOTAVAIL => {
+            "packets come from 0.0.0.0 or ::, which cannot be kept: give the output another source="
+        }
         Errno::INVAL => "the source address is not usable there: check source= and the interface's addresses",
         _ => "see the system's documentation of this error",
     }

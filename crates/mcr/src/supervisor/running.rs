@@ -246,7 +246,7 @@ impl Running {
         if self.joins_compared.elapsed() >= COMPARE_JOINS_EVERY && self.repair_joins() {
             self.sync_joins();
         }
-        if self.behind_links {
+        if self.behind_links || self.compiled.wants_sockets {
             self.follow_links();
         }
         if !self.join_errors.is_empty() {
@@ -328,6 +328,7 @@ impl Running {
             sockets: &mut self.sockets,
             slots: &self.slots,
             local: self.interfaces.local_addresses(),
+            refused: false,
         };
         let mut compiled = surroundings.compile(self.rules.iter());
         compiled.table.generation = self.generation();

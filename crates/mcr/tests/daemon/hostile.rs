@@ -46,3 +46,37 @@ fn hostile_clients_do_not_stop_the_relaying() {
     place.relay.wait_state("a", "active", PATIENCE);
     drop(held);
 }
+
+/// Long answers that nobody reads hold their places for a while, not for good, and long bodies are few at a time.
+#[test]
+fn answers_unread_and_long_bodies_leave_the_daemon_to_others() {
+    skip_unless_available!();
+    let rules: String = (0..2000)
+        .map(|n| {
+            rule(
+                &format!("r{n}"),
+                &format!("239.1.{}.{}%r-in:5000", n / 250, n % 250),
+                &["239.2.2.1%r-out:6000"],
+            )
+        })
+        .collect();
+    let mut place = Place::start("dm-unread", &rules);
+    let socket = place.relay.socket();
+    let ask = |request: &[u8]| {
+        let mut client = UnixStream::connect(&socket).unwrap();
+        client.set_nonblocking(true).unwrap();
+        // As much as goes: the daemon takes some of it only.
+        let _ = client.write_all(request);
+        client
+    };
+    let body =
+        [&b"POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Length: 16777216\r\n\r\n"[..], &[b'#'; 1 << 20]]
+            .concat();
+    let mut held: Vec<_> = (0..32).map(|_| ask(&body)).collect();
+    held.extend((0..32).map(|_| ask(b"GET /v1/stats HTTP/1.1\r\nHost: x\r\n\r\n")));
+    // All 64 places are taken. Within the fixture's 30 s: a body and an answer have ten each.
+    place.relay.ctl_ok(&["ping"]);
+    drop(held);
+    place.relay.ctl_ok(&["apply", &place.relay.file("one.toml", "")]);
+    assert!(place.relay.daemon().is_running());
+}

@@ -141,3 +141,16 @@ fn an_input_that_flaps_costs_no_packet_that_arrives() {
     let seen = numbers(&probe.expect(usize::try_from(arrived).unwrap(), PATIENCE));
     assert!(seen.is_sorted_by(|a, b| a < b) && probe.drain().is_empty());
 }
+
+/// Nothing tells the daemon that somebody else has given a port up.
+#[test]
+fn an_output_whose_source_port_was_taken_goes_live_once_it_is_free() {
+    skip_unless_available!();
+    let place = Place::start("dm-sport", "");
+    let holder = place.line.relay().enter(|| std::net::UdpSocket::bind("0.0.0.0:4444").unwrap());
+    place.relay.ctl_ok(&["add", "a", "239.1.1.1%r-in:5000", "239.2.2.1%r-out:6000,sport=4444"]);
+    assert_eq!(place.relay.state("a").0, "pending");
+    assert!(place.relay.state("a").1.contains("in use"), "{:?}", place.relay.state("a"));
+    drop(holder);
+    place.relay.wait_state("a", "active", PATIENCE);
+}

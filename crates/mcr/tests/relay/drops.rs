@@ -112,6 +112,40 @@ fn malformed_packets_are_named_so() {
     assert_eq!((account.total("matched"), account.total("parse_err")), (2, count), "{account:#?}");
 }
 
+/// Nobody's port, so that an output which keeps it could not be sent to, and would be blamed.
+#[test]
+fn packets_to_port_zero_are_malformed() {
+    skip_unless_available!();
+    let mut bed = Bed::new("rld", 1, &rule("any", "239.1.1.1%r-in", &["239.2.2.2%r-out1"]));
+    for to in ["239.1.1.1:0", "239.1.1.1:5000"] {
+        bed.input.udp("10.10.1.100:4000", to, 16, 0, b"x").unwrap();
+    }
+    assert_eq!(bed.probes[0].expect_one(SOON).dport, Some(5000));
+    assert_eq!(bed.rule("any")["state"], "active");
+    let account = bed.finish();
+    account.assert_drops(&[("malformed", 1)]);
+    assert_eq!((account.total("sent"), account.total("errors")), (1, 0), "{account:#?}");
+}
+
+/// A host without an address yet sends so: the kernel would put the relay's own in, and the checksum would be wrong.
+#[test]
+fn an_unspecified_source_cannot_be_kept() {
+    skip_unless_available!();
+    let outputs = ["239.2.2.2%r-out1:6000,source=keep", "239.2.2.3%r-out1:6000,source=keep,sport=99"];
+    let mut bed = Bed::new("rld", 1, &rule("keeps", "239.1.1.1%r-in:5000", &outputs));
+    for from in ["0.0.0.0:4000", "10.10.1.100:4000"] {
+        bed.input.udp(from, "239.1.1.1:5000", 16, 0, b"x").unwrap();
+    }
+    let seen = bed.probes[0].expect(2, SOON);
+    assert!(seen.iter().all(|seen| seen.src.to_string() == "10.10.1.100"), "{seen:#?}");
+    bed.probes[0].expect_silence(QUIET);
+    for leg in [0, 1] {
+        let leg = bed.leg("keeps", leg);
+        assert_eq!((&leg["packets"], &leg["errors"]), (&1.into(), &1.into()), "{leg:#}");
+    }
+    bed.finish();
+}
+
 #[test]
 fn bad_checksums_never_become_good() {
     skip_unless_available!();
