@@ -44,6 +44,9 @@ pub(super) fn checks(seen: &Seen<'_>, rule: &RuleCase) -> [Finding; 2] {
 
 fn joined(seen: &Seen<'_>, rule: &RuleCase) -> Finding {
     let input = &rule.rule.input;
+    if let Some(why) = seen.case.interfaces.why_not_input(input.interface.as_str()) {
+        return skip(JOINED, why);
+    }
     let Some(ifindex) = rule.ifindex else {
         return skip(JOINED, super::input::no_interface(input.interface.as_str()));
     };

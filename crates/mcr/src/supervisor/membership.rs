@@ -42,12 +42,14 @@ pub struct Join {
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// A socket's first join met a limit, so more sockets do not help.
-    #[error("cannot join {group}: {error}; raise {}", sysctls(.group))]
+    #[error("cannot join {group}: {error}; raise {limit}")]
     Limit {
         /// The group.
         group: IpAddr,
         /// What the kernel said.
         error: io::Error,
+        /// The parameter that is too low; where none evidently is, all that there are.
+        limit: String,
     },
     /// No further socket.
     #[error(
@@ -79,11 +81,34 @@ pub enum JoinError {
     },
 }
 
-fn sysctls(group: &IpAddr) -> &'static str {
-    match group {
-        IpAddr::V4(_) => "net.ipv4.igmp_max_memberships, net.ipv4.igmp_max_msf or net.core.optmem_max",
-        IpAddr::V6(_) => "net.ipv6.mld_max_msf or net.core.optmem_max",
-    }
+/// What bounds a group's joins on a socket, and the least a first join needs of it.
+const LIMITS: [(&str, i64, Family); 4] = [
+    ("net.ipv4.igmp_max_memberships", 1, Family::Ipv4),
+    ("net.ipv4.igmp_max_msf", 1, Family::Ipv4),
+    ("net.ipv6.mld_max_msf", 1, Family::Ipv6),
+    ("net.core.optmem_max", 2048, Family::Both),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Ipv4,
+    Ipv6,
+    Both,
+}
+
+/// The parameters that are too low for a group's first join on a socket; if none is, all that could be.
+fn limits_met(group: &IpAddr) -> String {
+    let own = if group.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+    let all: Vec<_> =
+        LIMITS.iter().filter(|(.., family)| [own, Family::Both].contains(family)).collect();
+    let value = |name: &str| -> Option<i64> {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        std::fs::read_to_string(path).ok()?.trim().parse().ok()
+    };
+    let low: Vec<_> =
+        all.iter().filter(|(name, least, _)| value(name).is_some_and(|value| value < *least)).collect();
+    let named = if low.is_empty() { all.iter().collect() } else { low };
+    named.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(" or ")
 }
 
 impl JoinError {
@@ -95,7 +120,7 @@ impl JoinError {
     fn new(group: IpAddr, error: io::Error) -> Self {
         let family = if group.is_ipv4() { "IPv4" } else { "IPv6" };
         match Errno::from_io_error(&error) {
-            Some(Errno::NOBUFS | Errno::NOMEM) => Self::Limit { group, error },
+            Some(Errno::NOBUFS | Errno::NOMEM) => Self::Limit { group, error, limit: limits_met(&group) },
             Some(Errno::NODEV | Errno::ADDRNOTAVAIL) => Self::Interface { group, family, error },
             // Of IPv6 alone, where the interface's MTU is below 1280.
             Some(Errno::INVAL) if group.is_ipv6() => Self::Interface { group, family, error },

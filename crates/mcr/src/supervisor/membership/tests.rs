@@ -281,7 +281,7 @@ fn a_limit_on_the_first_join_names_the_parameters() {
     let wanted = BTreeSet::from([any(v0, v4_group(1)), any(v0, v6_group(1))]);
     let failed = try_sync(&netns, &mut memberships, &wanted);
     assert_eq!(failed.len(), 1);
-    assert!(failed[0].1.to_string().contains("raise net.ipv4.igmp_max_memberships"), "{}", failed[0].1);
+    assert!(failed[0].1.to_string().ends_with("; raise net.ipv4.igmp_max_memberships"), "{}", failed[0].1);
     assert_eq!((memberships.len(), memberships.sockets()), (1, 1));
 
     netns.sysctl("net.ipv4.igmp_max_memberships", "20").unwrap();
