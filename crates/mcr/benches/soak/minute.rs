@@ -104,7 +104,10 @@ impl Minute {
             );
             vanished += leg.sent.saturating_sub(flow.arrived);
         }
-        ensure!(vanished <= VANISHED_MAX, "{vanished} packets were sent on the link that flaps and did not arrive");
+        ensure!(
+            vanished <= VANISHED_MAX,
+            "{vanished} packets were sent on the link that flaps and did not arrive"
+        );
         let repeated = first.iter().chain(&second).map(|flow| flow.again).sum();
         ensure!(
             repeated <= 2 * counted.restarts * ROUND,

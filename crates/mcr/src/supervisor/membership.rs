@@ -99,8 +99,7 @@ enum Family {
 /// The parameters that are too low for a group's first join on a socket; if none is, all that could be.
 fn limits_met(group: &IpAddr) -> String {
     let own = if group.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
-    let all: Vec<_> =
-        LIMITS.iter().filter(|(.., family)| [own, Family::Both].contains(family)).collect();
+    let all: Vec<_> = LIMITS.iter().filter(|(.., family)| [own, Family::Both].contains(family)).collect();
     let value = |name: &str| -> Option<i64> {
         let path = format!("/proc/sys/{}", name.replace('.', "/"));
         std::fs::read_to_string(path).ok()?.trim().parse().ok()
