@@ -17,7 +17,8 @@ fn its_server_reports_no_loss() {
     }
     let _cores = cores_to_itself();
     let (line, relay) = between("str-iperf", "239.1.1.1%r-in:5001", &["239.2.2.2%r-out:5001,ttl=32"]);
-    let args = ["-s", "-u", "-B", "239.2.2.2", "-y", "C"];
+    // Room for all of it: a server that is kept off its core loses by itself.
+    let args = ["-s", "-u", "-B", "239.2.2.2", "-y", "C", "-w", "2M"];
     let server = receiver(&line.receiver, "iperf", &args, "239.2.2.2:5001".parse().unwrap());
 
     let mut client = line.sender.netns().command("iperf");
