@@ -23,7 +23,9 @@ fn three_relays_in_a_row_lose_nothing_and_agree_to_the_packet() {
         without_ipv6(place.netns());
         let (input, next) = (format!("239.1.{hop}.1%r-in:500{hop}"), hop + 1);
         let output = format!("239.1.{next}.1%r-out:500{next}");
-        relay(place.netns(), &rule(&format!("hop-{hop}"), &input, &[output]))
+        // A ring of a second and a half: what is judged is the count, not how long this machine keeps a worker waiting.
+        let file = rule(&format!("hop-{hop}"), &input, &[output]) + "[worker]\nring_mib = 128\n";
+        relay(place.netns(), &file)
     };
     let relays: Vec<_> = (1..).zip(&chain.relays).map(start).collect();
     let receiver = Receiver::start(chain.receiver.netns(), &format!("239.1.4.1%d0:5004 --count {PACKETS}"));
