@@ -83,7 +83,7 @@ impl Default for Ttl {
 }
 
 /// A differentiated services code point, 0 to 63 (RFC 2474, section 3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Dscp(u8);
 
 impl Dscp {

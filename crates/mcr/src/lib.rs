@@ -5,3 +5,4 @@ pub mod ctl;
 pub mod doctor;
 pub mod generator;
 pub mod supervisor;
+pub mod tester;

@@ -10,12 +10,16 @@ use mcr::generator::stop::Stop;
 use mcr::generator::tap::Tap;
 use mcr::generator::target::{Target, TargetError};
 use mcr::generator::transmit::{Headers, TransmitError};
+use mcr::tester;
+use mcr::tester::args::Bench;
+use mcr::tester::error::TesterError;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.verb {
         Verb::Send(options) => send(options, cli.json),
         Verb::Recv(options) => recv(options, cli.json),
+        Verb::Bench(options) => bench(options, cli.json),
     };
     done.unwrap_or_else(|error| {
         if cli.json {
@@ -23,6 +27,7 @@ fn main() -> ExitCode {
         }
         eprintln!("mcrgen: {error}");
         let usage = error.is::<TargetError>()
+            || error.downcast_ref::<TesterError>().is_some_and(TesterError::is_usage)
             || matches!(
                 error.downcast_ref::<TransmitError>(),
                 Some(TransmitError::Target(_) | TransmitError::Family(..))
@@ -103,6 +108,18 @@ fn recv(options: &Recv, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!report.is_clean())))
 }
 
+/// Measures a device and reports; exit code 1 unless every step has its result.
+fn bench(options: &Bench, json: bool) -> anyhow::Result<ExitCode> {
+    let stop = Stop::on_signal()?;
+    let report = tester::run(options, &stop)?;
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print!("{}", report.table().to_text());
+    }
+    Ok(ExitCode::from(u8::from(!report.is_whole())))
+}
+
 fn print_report(report: &RecvReport) {
     let tally = &report.tally;
     println!(
@@ -120,8 +137,8 @@ fn print_report(report: &RecvReport) {
     );
     if let Some(latency) = tally.latency_us {
         println!(
-            "latency p50 {:.1}, p99 {:.1}, p999 {:.1}, max {:.1} us",
-            latency.p50, latency.p99, latency.p999, latency.max
+            "latency min {:.1}, p50 {:.1}, p99 {:.1}, p999 {:.1}, max {:.1} us",
+            latency.min, latency.p50, latency.p99, latency.p999, latency.max
         );
     }
     println!("sources {:?}, TTLs {:?}, DSCPs {:?}", tally.sources, tally.ttls, tally.dscps);

@@ -10,6 +10,7 @@ use mcast::{Dscp, Endpoint};
 use super::header::HEADER_BYTES;
 use super::pacing::Rate;
 use super::target;
+use crate::tester::args::Bench;
 
 /// Most payload a UDP datagram has over IPv4: 65,535 less both headers (RFC 768, RFC 791).
 const PAYLOAD_MAX: usize = 65_507;
@@ -33,6 +34,8 @@ pub enum Verb {
     Send(Send),
     /// Receive them and account for every one: exit code 1 on loss, duplicates, corruption or nothing received.
     Recv(Recv),
+    /// Measure a relay, router or switch between two or more interfaces of this host, by RFC 3918.
+    Bench(Box<Bench>),
 }
 
 /// `mcrgen send`
@@ -104,7 +107,7 @@ fn parse_size(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("give {HEADER_BYTES} to {PAYLOAD_MAX} bytes"))
 }
 
-fn parse_seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())

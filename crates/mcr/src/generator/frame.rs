@@ -41,9 +41,27 @@ const CUT_FROM_BYTES: usize = 65_536;
 pub(super) struct FrameSocket {
     socket: Socket,
     interface: InterfaceName,
-    prefixes: Vec<Vec<u8>>,
-    size: usize,
+    origin: Origin,
+    /// One for each size so far, the one in use first.
+    layouts: Vec<Layout>,
     cutting: Cutting,
+}
+
+/// What each flow's headers are made of, the length apart.
+#[derive(Debug)]
+struct Origin {
+    link: [u8; 6],
+    port: u16,
+    /// Each flow's addresses and destination port.
+    flows: Vec<(Addresses, u16)>,
+    headers: Headers,
+}
+
+/// Each flow's headers for payloads of one size.
+#[derive(Debug)]
+struct Layout {
+    size: usize,
+    prefixes: Vec<Vec<u8>>,
 }
 
 /// What is known of over-long bursts.
@@ -69,32 +87,46 @@ impl FrameSocket {
             None => kernel_source(target, interface)?,
         };
         let port = local_address(udp)?.port();
-        let prefix = |flow| {
-            let port_to = target.port(flow).unwrap_or_default();
+        let flow = |flow| {
             let addresses =
                 Addresses::new(source, target.address(flow)).ok_or(io::ErrorKind::InvalidInput)?;
-            prefix(link, addresses, (port, port_to), headers)
+            Ok((addresses, target.port(flow).unwrap_or_default()))
         };
-        let prefixes = (0..target.flows()).map(prefix).collect::<io::Result<_>>()?;
+        let flows = (0..target.flows()).map(flow).collect::<io::Result<_>>()?;
+        let origin = Origin { link, port, flows, headers };
         Ok(Self {
             socket: blast::frame_socket(interface.index)?,
             interface: interface.name.clone(),
-            prefixes,
-            size: headers.size,
+            layouts: vec![origin.layout(headers.size)?],
+            origin,
             cutting: Cutting::Untried,
         })
     }
 
+    /// From here on payloads have `size` bytes.
+    pub(super) fn set_size(&mut self, size: usize) -> io::Result<()> {
+        let at = match self.layouts.iter().position(|layout| layout.size == size) {
+            Some(at) => at,
+            None => {
+                self.layouts.push(self.origin.layout(size)?);
+                self.layouts.len() - 1
+            }
+        };
+        self.layouts.swap(0, at);
+        Ok(())
+    }
+
     /// Sends a frame for each of `flows` with its part of `payloads`; returns how many went.
     pub(super) fn send(&mut self, flows: &[u16], payloads: &[u8]) -> io::Result<usize> {
-        let cuts = self.prefixes.len() == 1 && payloads.len() >= CUT_FROM_BYTES;
+        let cuts = self.origin.flows.len() == 1 && payloads.len() >= CUT_FROM_BYTES;
         if cuts && self.cutting != Cutting::Fails && self.send_whole(flows.len(), payloads).is_ok() {
             return Ok(flows.len());
         }
+        let Layout { size, prefixes } = &self.layouts[0];
         let parts: Vec<_> = flows
             .iter()
-            .zip(payloads.chunks_exact(self.size))
-            .map(|(flow, payload)| [IoSlice::new(&self.prefixes[usize::from(*flow)]), IoSlice::new(payload)])
+            .zip(payloads.chunks_exact(*size))
+            .map(|(flow, payload)| [IoSlice::new(&prefixes[usize::from(*flow)]), IoSlice::new(payload)])
             .collect();
         let frames: Vec<_> = parts.iter().map(|parts| &parts[..]).collect();
         blast::send_batch(self.socket.as_fd(), &frames, &[])
@@ -102,8 +134,9 @@ impl FrameSocket {
 
     /// Sends `packets` of the one flow as a frame for the kernel to cut. On an error nothing went.
     fn send_whole(&mut self, packets: usize, payloads: &[u8]) -> io::Result<()> {
-        let mut prefix = self.prefixes[0].clone();
-        segment_header(&mut prefix, self.size);
+        let Layout { size, prefixes } = &self.layouts[0];
+        let mut prefix = prefixes[0].clone();
+        segment_header(&mut prefix, *size);
         let before = match self.cutting {
             Cutting::Untried => Some(transmitted(&self.interface)),
             Cutting::Works | Cutting::Fails => None,
@@ -120,6 +153,14 @@ impl FrameSocket {
             self.cutting = if frames >= packets as u64 { Cutting::Works } else { Cutting::Fails };
         }
         Ok(())
+    }
+}
+
+impl Origin {
+    fn layout(&self, size: usize) -> io::Result<Layout> {
+        let headers = Headers { size, ..self.headers };
+        let prefix = |flow: &(Addresses, u16)| prefix(self.link, flow.0, (self.port, flow.1), headers);
+        Ok(Layout { size, prefixes: self.flows.iter().map(prefix).collect::<io::Result<_>>()? })
     }
 }
 

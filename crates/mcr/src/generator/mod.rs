@@ -8,6 +8,7 @@ pub mod args;
 pub mod clock;
 mod frame;
 pub mod header;
+pub mod lane;
 pub mod ledger;
 pub mod pacing;
 pub mod recv;

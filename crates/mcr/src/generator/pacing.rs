@@ -85,6 +85,16 @@ impl Schedule {
         Step::Send(packets)
     }
 
+    /// How long the next packet has been due at `now_ns`, nanoseconds; 0 where there is no rate to be late for.
+    pub fn lateness_ns(&self, now_ns: u64) -> u64 {
+        match self.rate {
+            Rate::Max => 0,
+            Rate::PerSecond(rate) => {
+                now_ns.saturating_sub(self.start_ns.saturating_add(offset_ns(self.offered, rate)))
+            }
+        }
+    }
+
     /// Packets due at `now_ns` and not offered yet.
     fn overdue(&self, now_ns: u64, rate: NonZeroU64) -> u64 {
         let since = now_ns.saturating_sub(self.start_ns).saturating_add(1);
@@ -160,8 +170,10 @@ mod tests {
     #[test]
     fn a_late_sender_catches_up_in_bursts() {
         let mut schedule = Schedule::new(Rate::PerSecond(rate(1000)), 0, BURST_MAX, None);
+        assert_eq!(schedule.lateness_ns(99_000_000), 99_000_000);
         let steps: Vec<_> = (0..3).map(|_| schedule.poll(99_000_000)).collect();
         assert_eq!(steps, [Step::Send(64), Step::Send(36), Step::WaitUntil(100_000_000)]);
+        assert_eq!(schedule.lateness_ns(99_000_000), 0);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Set once SIGINT or SIGTERM has arrived.
-#[derive(Debug, Clone)]
+/// Set once SIGINT or SIGTERM has arrived; by default nothing sets it.
+#[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::ops::Range;
 
 use hdrhistogram::Histogram;
 use mcast::wire::{ChecksumTrust, Datagram, Malformed};
@@ -24,6 +25,8 @@ const LATENCY_DIGITS: u8 = 3;
 /// Time from send call to arrival at the tap, microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
+    /// The shortest.
+    pub min: f64,
     /// Median.
     pub p50: f64,
     /// Ninety-nine in a hundred are no longer.
@@ -32,6 +35,20 @@ pub struct Latency {
     pub p999: f64,
     /// The longest.
     pub max: f64,
+}
+
+impl Latency {
+    /// The figures of latencies in nanoseconds; absent where there are none.
+    pub fn of(latencies: &Histogram<u64>) -> Option<Self> {
+        let us = |ns: u64| ns as f64 / 1000.0;
+        (!latencies.is_empty()).then(|| Self {
+            min: us(latencies.min()),
+            p50: us(latencies.value_at_quantile(0.5)),
+            p99: us(latencies.value_at_quantile(0.99)),
+            p999: us(latencies.value_at_quantile(0.999)),
+            max: us(latencies.max()),
+        })
+    }
 }
 
 /// The verdict on a run.
@@ -67,6 +84,15 @@ pub struct TallyReport {
     pub silent: Vec<String>,
 }
 
+/// An empty account of latencies in nanoseconds.
+///
+/// # Panics
+/// Never: the histogram's bounds are constants it accepts.
+pub fn latencies() -> Histogram<u64> {
+    #[expect(clippy::expect_used, reason = "constant bounds, covered by every test")]
+    Histogram::new_with_bounds(1, LATENCY_MAX_NS, LATENCY_DIGITS).expect("bounds")
+}
+
 /// A run's account so far.
 #[derive(Debug)]
 pub struct Tally {
@@ -83,20 +109,18 @@ pub struct Tally {
     corrupted: u64,
     foreign: u64,
     fragments: u64,
+    /// The sequence numbers that count, where not all do, and the packets that do not.
+    window: Option<Range<u64>>,
+    strays: u64,
 }
 
 impl Tally {
     /// An account of what arrives for `target`.
-    ///
-    /// # Panics
-    /// Never: the histogram's bounds are constants it accepts.
     pub fn new(target: &Target) -> Self {
-        #[expect(clippy::expect_used, reason = "constant bounds, covered by every test")]
-        let latency = Histogram::new_with_bounds(1, LATENCY_MAX_NS, LATENCY_DIGITS).expect("bounds");
         Self {
             target: target.clone(),
             ledger: Ledger::default(),
-            latency,
+            latency: latencies(),
             seen: BTreeSet::new(),
             last_seen: None,
             heard: vec![false; target.flows().into()],
@@ -105,7 +129,25 @@ impl Tally {
             corrupted: 0,
             foreign: 0,
             fragments: 0,
+            window: None,
+            strays: 0,
         }
+    }
+
+    /// The same of sequence numbers within `window` alone, each flow at the group or port of its own number: any
+    /// other intact packet is a stray.
+    pub fn within(target: &Target, window: Range<u64>) -> Self {
+        Self { window: Some(window), ..Self::new(target) }
+    }
+
+    /// Intact packets that are not of the window or came for another flow's group or port.
+    pub fn strays(&self) -> u64 {
+        self.strays
+    }
+
+    /// Times from send call to arrival, nanoseconds.
+    pub fn latencies(&self) -> &Histogram<u64> {
+        &self.latency
     }
 
     /// Intact packets so far, duplicates among them.
@@ -129,20 +171,39 @@ impl Tally {
     ) {
         match Datagram::parse_ip(packet, checksum) {
             Ok(datagram) => {
-                let Some(place) = self.place(&datagram) else { return };
-                let segment = segment.map_or(datagram.payload.len(), |segment| segment.get().into()).max(1);
-                if datagram.payload.is_empty() {
-                    self.foreign += 1;
-                }
-                for payload in datagram.payload.chunks(segment) {
-                    self.take_payload(&datagram, payload, place, arrived_ns);
-                }
+                self.take_datagram(&datagram, segment, arrived_ns);
             }
-            Err(Malformed::UdpChecksum) => self.take_damaged(packet),
+            Err(malformed) => self.take_malformed(malformed, packet),
+        }
+    }
+
+    /// The same of a packet that was parsed. Returns the flow whose group or port it came to, if it is received.
+    pub fn take_datagram(
+        &mut self,
+        datagram: &Datagram<'_>,
+        segment: Option<NonZeroU16>,
+        arrived_ns: u64,
+    ) -> Option<u16> {
+        let place = self.place(datagram)?;
+        let segment = segment.map_or(datagram.payload.len(), |segment| segment.get().into()).max(1);
+        if datagram.payload.is_empty() {
+            self.foreign += 1;
+        }
+        let before = self.received;
+        for payload in datagram.payload.chunks(segment) {
+            self.take_payload(datagram, payload, place, arrived_ns);
+        }
+        (self.received > before).then_some(place)
+    }
+
+    /// The same of a packet that could not be parsed, and why.
+    pub fn take_malformed(&mut self, malformed: Malformed, packet: &[u8]) {
+        match malformed {
+            Malformed::UdpChecksum => self.take_damaged(packet),
             // The header cannot be believed further than to say that it was most likely meant for us.
-            Err(Malformed::Ipv4Checksum) if self.resembles_own(packet) => self.bad_checksum += 1,
-            Err(Malformed::Fragment) if self.resembles_own(packet) => self.fragments += 1,
-            Err(_) => {}
+            Malformed::Ipv4Checksum if self.resembles_own(packet) => self.bad_checksum += 1,
+            Malformed::Fragment if self.resembles_own(packet) => self.fragments += 1,
+            _ => {}
         }
     }
 
@@ -164,7 +225,7 @@ impl Tally {
             corrupted: self.corrupted,
             foreign: self.foreign,
             fragments: self.fragments,
-            latency_us: self.latency(),
+            latency_us: Latency::of(&self.latency),
             sources: self.distinct_of(|seen| seen.0),
             ttls: self.distinct_of(|seen| seen.1),
             dscps: self.distinct_of(|seen| seen.2),
@@ -193,6 +254,14 @@ impl Tally {
                 return;
             }
         };
+        if self
+            .window
+            .as_ref()
+            .is_some_and(|window| !window.contains(&header.sequence) || header.flow != place)
+        {
+            self.strays += 1;
+            return;
+        }
         self.received += 1;
         self.heard[usize::from(place)] = true;
         self.ledger.enter(header.flow, header.sequence);
@@ -226,16 +295,6 @@ impl Tally {
             packet.get(24..40).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()).map(IpAddr::from)
         };
         destination.is_some_and(|destination| self.target.has_address(destination))
-    }
-
-    fn latency(&self) -> Option<Latency> {
-        let us = |ns: u64| ns as f64 / 1000.0;
-        (!self.latency.is_empty()).then(|| Latency {
-            p50: us(self.latency.value_at_quantile(0.5)),
-            p99: us(self.latency.value_at_quantile(0.99)),
-            p999: us(self.latency.value_at_quantile(0.999)),
-            max: us(self.latency.max()),
-        })
     }
 
     fn distinct_of<T: Ord>(&self, part: fn(&(IpAddr, u8, u8)) -> T) -> Vec<T> {

@@ -19,8 +19,8 @@ use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 use super::clock;
 use super::target::{Target, TargetError};
 
-/// Room for 65 ms of 500 kpps while the reader is off its core.
-const RING_BYTES: usize = 64 << 20;
+/// Bytes of a tap's ring: room for 65 ms of 500 kpps while the reader is off its core.
+pub const RING_BYTES: usize = 64 << 20;
 
 /// Frames read before their slots go back.
 const BATCH_FRAMES: usize = 256;
@@ -73,7 +73,28 @@ pub struct Tap {
     /// A second descriptor of the ring's socket, for its loss counter.
     socket: PacketSocket,
     lost: u64,
+    _membership: Option<Membership>,
+}
+
+/// What makes a target's traffic come: joined groups or held ports, until it is dropped.
+#[derive(Debug)]
+pub struct Membership {
     _sockets: Vec<Socket>,
+}
+
+impl Membership {
+    /// Joins each of `target`'s groups, or binds each of its ports.
+    ///
+    /// # Errors
+    /// When a group or a port cannot be had.
+    pub fn open(target: &Target) -> Result<Self, TapError> {
+        let sockets = if target.is_multicast() { join(target, &place(target))? } else { hold(target)? };
+        Ok(Self { _sockets: sockets })
+    }
+}
+
+fn place(target: &Target) -> String {
+    target.interface().map_or_else(|| "all interfaces".to_owned(), |i| i.name.to_string())
 }
 
 impl Tap {
@@ -82,12 +103,21 @@ impl Tap {
     /// # Errors
     /// When the tap, a group or a port cannot be had.
     pub fn open(target: &Target) -> Result<Self, TapError> {
-        let place = target.interface().map_or_else(|| "all interfaces".to_owned(), |i| i.name.to_string());
+        let tap = Self::listen(target, RING_BYTES)?;
+        Ok(Self { _membership: Some(Membership::open(target)?), ..tap })
+    }
+
+    /// Taps with a ring of `ring_bytes` and neither joins nor binds: what comes is what comes by itself.
+    ///
+    /// # Errors
+    /// When the tap cannot be had.
+    pub fn listen(target: &Target, ring_bytes: usize) -> Result<Self, TapError> {
+        let place = place(target);
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::PermissionDenied => TapError::Permission,
             _ => TapError::Tap(place.clone(), error),
         };
-        let socket = PacketSocket::open(RING_BYTES).map_err(failed)?;
+        let socket = PacketSocket::open(ring_bytes).map_err(failed)?;
         if let Some(filter) = address_filter(target) {
             SockRef::from(&socket).attach_filter(&filter).map_err(failed)?;
         }
@@ -96,8 +126,7 @@ impl Tap {
         let ring = Ring::map(OwnedFd::from(reading), bytes, 0).map_err(failed)?;
         let protocol = if target.address(0).is_ipv4() { Protocol::Ipv4 } else { Protocol::Ipv6 };
         socket.bind(protocol, target.interface().map(|interface| interface.index)).map_err(failed)?;
-        let sockets = if target.is_multicast() { join(target, &place)? } else { hold(target)? };
-        Ok(Self { ring, socket, lost: 0, _sockets: sockets })
+        Ok(Self { ring, socket, lost: 0, _membership: None })
     }
 
     /// Hands the packets that have arrived to `take`; where there are none, waits for up to `timeout` and hands

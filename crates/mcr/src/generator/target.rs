@@ -161,7 +161,7 @@ pub fn host(address: IpAddr) -> Result<IpAddr, TargetError> {
 }
 
 /// The address `step` further on; absent past the family's last.
-fn advance(address: IpAddr, step: u16) -> Option<IpAddr> {
+pub(crate) fn advance(address: IpAddr, step: u16) -> Option<IpAddr> {
     match address {
         IpAddr::V4(a) => a.to_bits().checked_add(step.into()).map(|bits| Ipv4Addr::from_bits(bits).into()),
         IpAddr::V6(a) => a.to_bits().checked_add(step.into()).map(|bits| Ipv6Addr::from_bits(bits).into()),

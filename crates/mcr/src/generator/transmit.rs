@@ -131,6 +131,23 @@ impl Transmitter {
         }
     }
 
+    /// From here on payloads have `size` bytes: at most as many as the transmitter was opened for, or a burst would
+    /// not fit the device any more.
+    ///
+    /// # Errors
+    /// What the kernel said; the size stays as it was.
+    pub fn set_size(&mut self, size: usize) -> io::Result<()> {
+        match &mut self.path {
+            Path::Segmented => {
+                blast::set_udp_segment(self.socket.as_fd(), u16::try_from(size).unwrap_or(0))?;
+            }
+            Path::Frames(frames) => frames.set_size(size)?,
+            Path::Datagrams => {}
+        }
+        self.size = size;
+        Ok(())
+    }
+
     /// Whether packets of one flow should stand next to each other in a burst.
     pub fn prefers_runs(&self) -> bool {
         matches!(self.path, Path::Segmented)

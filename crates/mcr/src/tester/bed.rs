@@ -1,0 +1,294 @@
+//! Both sides of a device, open for one step: proves that its flows come through, and makes trials.
+
+use std::fmt::Write as _;
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use super::actor::{Actor, Pending, ask_all};
+use super::error::TesterError;
+use super::listener::{Heard, Listener, ListenerPlan, Span};
+use super::offer::{LanePlan, Offer, Offered, Run};
+use super::size::Mix;
+use super::trial::{Arrived, Class, Trial};
+use crate::generator::clock;
+use crate::generator::pacing::Rate;
+use crate::generator::stop::Stop;
+
+/// Longest wait for packets after a trial's last one left (RFC 2544, section 23), and the silence that ends it.
+const STRAGGLERS_MAX: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// How long receivers still listen where nothing lacks, for duplicates.
+const LINGER: Duration = Duration::from_millis(20);
+
+const POLL: Duration = Duration::from_millis(5);
+
+/// Probe packets per second: four a second for each flow, within these.
+const PROBES: Range<u64> = 100..5000;
+
+/// Packets a flow can have in a trial: each trial's sequence numbers begin at its own multiple of it.
+const WINDOW: u64 = 1 << 32;
+const WINDOWS: u64 = 1 << 16;
+
+/// Flows named in an error.
+const NAMED_MAX: usize = 6;
+
+/// What to open.
+#[derive(Debug, Clone)]
+pub(super) struct BedPlan {
+    pub(super) sizes: Mix,
+    pub(super) lanes: Vec<LanePlan>,
+    /// Each lane's class.
+    pub(super) classes: Vec<Class>,
+    pub(super) listeners: Vec<ListenerPlan>,
+    pub(super) tx_core: Option<u32>,
+    /// Receivers take them in turn; empty: wherever they may run.
+    pub(super) rx_cores: Vec<u32>,
+}
+
+/// How a trial is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TrialPlan {
+    pub(super) rate: Rate,
+    pub(super) duration: Duration,
+    /// Part of the packets that may be lost at an output.
+    pub(super) accepted: f64,
+}
+
+/// An open bed.
+pub(super) struct Bed {
+    sender: Actor<Offer>,
+    listeners: Vec<Actor<Listener>>,
+    /// The lane of each listener.
+    lanes: Vec<usize>,
+    /// Outputs of each listener.
+    uses: Vec<u64>,
+    classes: Vec<Class>,
+    window: u64,
+    stop: Stop,
+}
+
+/// An offer that goes on until it is ended.
+pub(super) struct Offering {
+    halt: Arc<AtomicBool>,
+    offered: Pending<Offered>,
+}
+
+impl Offering {
+    /// Ends it and waits for what it offered.
+    ///
+    /// # Errors
+    /// When the sender has ended.
+    pub(super) fn end(self) -> Result<Offered, TesterError> {
+        self.halt.store(true, Ordering::Relaxed);
+        self.offered.wait()
+    }
+}
+
+impl Bed {
+    /// Opens the receivers, then the sender.
+    ///
+    /// # Errors
+    /// When a namespace, core, target, tap or group cannot be had.
+    pub(super) fn open(plan: &BedPlan, stop: &Stop) -> Result<Self, TesterError> {
+        let receivers = plan.listeners.len();
+        let listener = |(at, listener): (usize, &ListenerPlan)| {
+            let core = plan.rx_cores.get(at % plan.rx_cores.len().max(1)).copied();
+            let listener = listener.clone();
+            let open = move || {
+                pin(core)?;
+                listener.place.enter()?;
+                Listener::open(listener, receivers)
+            };
+            Actor::start(format!("rx-{at}"), open, Some(Listener::turn))
+        };
+        let listeners = plan.listeners.iter().enumerate().map(listener).collect::<Result<_, _>>()?;
+        let (lanes, sizes, core, stopped) =
+            (plan.lanes.clone(), plan.sizes.clone(), plan.tx_core, stop.clone());
+        let open = move || {
+            pin(core)?;
+            lanes[0].tx.enter()?;
+            Offer::open(&lanes, &sizes, stopped)
+        };
+        Ok(Self {
+            sender: Actor::start("tx".into(), open, None)?,
+            listeners,
+            lanes: plan.listeners.iter().map(|listener| listener.lane).collect(),
+            uses: plan.listeners.iter().map(|listener| listener.uses.into()).collect(),
+            classes: plan.classes.clone(),
+            window: 0,
+            stop: stop.clone(),
+        })
+    }
+
+    /// Sends a trickle until every flow was seen at every output it has.
+    ///
+    /// # Errors
+    /// When some are not within `patience`, naming them; or an interruption.
+    pub(super) fn probe(&mut self, patience: Duration) -> Result<(), TesterError> {
+        let (missing, all, rate) = self.probed(patience)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(TesterError::Silence {
+            seconds: patience.as_secs_f64(),
+            rate,
+            missing: missing.len(),
+            all,
+            names: some_of(&missing),
+        })
+    }
+
+    /// The same, with the flows that are missing, how many there are, and the probes sent each second.
+    ///
+    /// # Errors
+    /// When a side fails; or an interruption.
+    pub(super) fn probed(&mut self, patience: Duration) -> Result<(Vec<String>, usize, u64), TesterError> {
+        let all: usize = self.spans()?.iter().flatten().map(Vec::len).sum();
+        let rate = (4 * all as u64).clamp(PROBES.start, PROBES.end);
+        let offering = self.offer(Rate::PerSecond(NonZeroU64::MIN.saturating_add(rate - 1)), true)?;
+        let until = Instant::now() + patience;
+        let missing = loop {
+            let missing: Vec<_> =
+                ask_all(&self.listeners, |_, listener| listener.missing())?.into_iter().flatten().collect();
+            if missing.is_empty() || Instant::now() >= until || self.stop.requested() {
+                break missing;
+            }
+            std::thread::sleep(POLL);
+        };
+        offering.end()?;
+        self.check_stop()?;
+        Ok((missing, all, rate))
+    }
+
+    /// Makes a trial; its latencies are added to `latencies`.
+    ///
+    /// # Errors
+    /// When a side fails; or an interruption.
+    pub(super) fn trial(
+        &mut self,
+        plan: TrialPlan,
+        latencies: &mut Histogram<u64>,
+    ) -> Result<Trial, TesterError> {
+        let bases = self.begin()?;
+        let run = Run { rate: plan.rate, duration: plan.duration, even: false };
+        let never = Arc::<AtomicBool>::default();
+        let offered = self.sender.ask(move |offer| offer.run(run, &bases, &never)).wait()?;
+        if offered.halted {
+            return Err(TesterError::Interrupted);
+        }
+        self.wait_stragglers(&offered)?;
+        let finished = ask_all(&self.listeners, |_, listener| listener.finish())?;
+        let arrived = |(lane, finished): (&usize, Result<_, TesterError>)| {
+            let (outputs, tap_lost) = finished?;
+            Ok(Arrived { lane: *lane, outputs, tap_lost })
+        };
+        let arrived: Vec<_> =
+            self.lanes.iter().zip(finished).map(arrived).collect::<Result<_, TesterError>>()?;
+        let duration_ns = u64::try_from(plan.duration.as_nanos()).unwrap_or(u64::MAX);
+        let offer = (plan.rate, duration_ns);
+        Ok(Trial::judge(offer, &offered, &arrived, &self.classes, plan.accepted, latencies))
+    }
+
+    /// Begins new accounts and an offer at `rate` that goes on until it is ended.
+    ///
+    /// # Errors
+    /// When a side fails.
+    pub(super) fn offer(&mut self, rate: Rate, even: bool) -> Result<Offering, TesterError> {
+        let bases = self.begin()?;
+        let halt = Arc::<AtomicBool>::default();
+        let halted = Arc::clone(&halt);
+        let run = Run { rate, duration: Duration::MAX, even };
+        let offered = self.sender.ask(move |offer| offer.run(run, &bases, &halted));
+        Ok(Offering { halt, offered })
+    }
+
+    /// Each flow's span at each output of each receiver.
+    ///
+    /// # Errors
+    /// When a receiver has ended.
+    pub(super) fn spans(&self) -> Result<Vec<Vec<Vec<Span>>>, TesterError> {
+        ask_all(&self.listeners, |_, listener| listener.spans())
+    }
+
+    /// Has each receiver join its groups, or leave them; answers with when it began to, nanoseconds.
+    ///
+    /// # Errors
+    /// When a group cannot be joined.
+    pub(super) fn set_joined(&self, joined: bool) -> Result<Vec<u64>, TesterError> {
+        let change = move |_, listener: &mut Listener| {
+            let began = clock::monotonic_ns();
+            if joined {
+                listener.join()?
+            } else {
+                listener.leave()
+            }
+            Ok(began)
+        };
+        ask_all(&self.listeners, change)?.into_iter().collect()
+    }
+
+    /// Whether a signal has arrived.
+    ///
+    /// # Errors
+    /// If so.
+    pub(super) fn check_stop(&self) -> Result<(), TesterError> {
+        if self.stop.requested() { Err(TesterError::Interrupted) } else { Ok(()) }
+    }
+
+    /// Starts new accounts and hands back where each lane's sequence numbers begin.
+    fn begin(&mut self) -> Result<Vec<u64>, TesterError> {
+        let lanes = self.classes.len() as u64;
+        let bases: Vec<_> = (0..lanes).map(|lane| (self.window + lane) % WINDOWS * WINDOW).collect();
+        self.window += lanes;
+        let windows: Vec<_> = self.lanes.iter().map(|lane| bases[*lane]..bases[*lane] + WINDOW).collect();
+        let begun = ask_all(&self.listeners, move |at, listener| listener.begin(windows[at].clone()))?;
+        begun.into_iter().collect::<Result<(), _>>()?;
+        Ok(bases)
+    }
+
+    /// Waits until all that was offered is there, nothing more comes, or the longest time has passed.
+    fn wait_stragglers(&self, offered: &Offered) -> Result<(), TesterError> {
+        let lane = |lane: &usize| offered.flows[*lane].iter().sum::<u64>();
+        let expected: u64 = self.lanes.iter().zip(&self.uses).map(|(at, uses)| lane(at) * uses).sum();
+        let (ended, ended_ns) = (Instant::now(), clock::monotonic_ns());
+        loop {
+            let heard = ask_all(&self.listeners, |_, listener| listener.heard())?;
+            if heard.iter().map(|heard| heard.distinct).sum::<u64>() >= expected {
+                std::thread::sleep(LINGER);
+                return Ok(());
+            }
+            let last_ns =
+                heard.iter().map(|heard: &Heard| heard.last_ns).max().unwrap_or_default().max(ended_ns);
+            let silence = Duration::from_nanos(clock::monotonic_ns().saturating_sub(last_ns));
+            if silence >= SILENCE || ended.elapsed() >= STRAGGLERS_MAX {
+                return Ok(());
+            }
+            self.check_stop()?;
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// The first of these names, and how many more there are.
+pub(super) fn some_of(names: &[String]) -> String {
+    let mut text = names.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > NAMED_MAX {
+        // Writing to a text does not fail.
+        let _ = write!(text, " and {} more", names.len() - NAMED_MAX);
+    }
+    text
+}
+
+fn pin(core: Option<u32>) -> Result<(), TesterError> {
+    let Some(core) = core else { return Ok(()) };
+    let mut cores = CpuSet::new();
+    cores.set(core as usize);
+    sched_setaffinity(None, &cores).map_err(|errno| TesterError::Core(core, errno.into()))
+}

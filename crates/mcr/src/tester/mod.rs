@@ -1,0 +1,47 @@
+//! `mcrgen bench`: measures a relay, router or switch by the methods of RFC 3918, in the terms of RFC 2432.
+//!
+//! One process owns both sides, each where wanted in a network namespace: it sends on one interface, receives on
+//! others, and knows the device by its packets alone. [`session`] says what is varied, [`bed`] opens both sides for a
+//! step and makes trials; [`search`] and [`climb`] decide what to try next, without input or output of their own.
+
+mod actor;
+pub mod args;
+mod bed;
+pub mod climb;
+mod command;
+pub mod error;
+pub mod fanout;
+pub mod figures;
+mod listener;
+mod machine;
+mod offer;
+pub mod place;
+mod progress;
+pub mod report;
+pub mod search;
+mod session;
+pub mod size;
+pub mod step;
+mod table;
+pub mod throughput;
+pub mod trial;
+
+use args::{Bench, Test};
+use error::TesterError;
+use report::{Report, Results};
+use session::Session;
+
+use crate::generator::stop::Stop;
+
+/// Measures what `options` ask for. An interruption ends it with what was measured so far.
+///
+/// # Errors
+/// When nothing can be measured: the command line, or what it names.
+pub fn run<'a>(options: &'a Bench, stop: &Stop) -> Result<Report<'a>, TesterError> {
+    let session = Session::new(options, stop.clone())?;
+    let results = match options.test {
+        Test::Throughput | Test::Matrix | Test::Mixed => Results::Throughput(throughput::measure(&session)),
+        Test::Latency | Test::Join | Test::Capacity => Results::Throughput(Vec::new()),
+    };
+    Ok(Report::new(options, results, stop.requested()))
+}

@@ -1,0 +1,135 @@
+//! Where a side of the tester stands: an endpoint, and the network namespace it is meant in.
+
+use std::fmt;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use mcast::Endpoint;
+use rustix::io::Errno;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::error::TesterError;
+
+/// Where `ip netns` keeps the namespaces it names (ip-netns(8)).
+const NAMED: &str = "/run/netns";
+
+/// A network namespace, as it was written: a name of `ip netns`, or a path.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Netns(String);
+
+impl Netns {
+    /// Moves the calling thread, and with it all sockets it opens from here on, into the namespace.
+    ///
+    /// # Errors
+    /// When there is no such namespace or no right to enter it.
+    pub fn enter(&self) -> Result<(), TesterError> {
+        let path = self.path();
+        let file =
+            File::open(&path).map_err(|error| TesterError::NetnsAbsent(self.clone(), path.clone(), error))?;
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|errno| match errno
+        {
+            Errno::PERM => TesterError::NetnsRight(self.clone()),
+            Errno::INVAL => TesterError::NetnsAbsent(self.clone(), path, errno.into()),
+            _ => TesterError::Netns(self.clone(), errno.into()),
+        })
+    }
+
+    fn path(&self) -> PathBuf {
+        if self.0.contains('/') { PathBuf::from(&self.0) } else { PathBuf::from(NAMED).join(&self.0) }
+    }
+}
+
+impl fmt::Display for Netns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `ENDPOINT[/NETNS]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// What is sent to or received.
+    pub endpoint: Endpoint,
+    /// The namespace its interface is in; absent: the tester's own.
+    pub netns: Option<Netns>,
+}
+
+impl Place {
+    /// Runs `work` on a thread of its own within the place's namespace.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered, or what `work` answers.
+    pub fn within<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, TesterError> + Send,
+    ) -> Result<T, TesterError> {
+        let entered = || {
+            self.enter()?;
+            work()
+        };
+        std::thread::scope(|scope| {
+            let joined = scope.spawn(entered).join();
+            joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Moves the calling thread into the place's namespace, if it has one.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn enter(&self) -> Result<(), TesterError> {
+        self.netns.as_ref().map_or(Ok(()), Netns::enter)
+    }
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (endpoint, netns) = match text.split_once('/') {
+            Some((_, "")) => return Err(format!("{text:?} ends before the name of its namespace")),
+            Some((endpoint, netns)) => (endpoint, Some(Netns(netns.to_owned()))),
+            None => (text, None),
+        };
+        let endpoint: Endpoint = endpoint.parse().map_err(|error: mcast::EndpointError| error.to_string())?;
+        if endpoint.port.is_none() {
+            return Err(format!("{text:?} names no port: add one, as in {endpoint}:5000"));
+        }
+        Ok(Self { endpoint, netns })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.endpoint)?;
+        self.netns.as_ref().map_or(Ok(()), |netns| write!(f, "/{netns}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_parts_are_read_and_written() {
+        for (text, netns, path) in [
+            ("239.1.1.1%s0:5000", None, None),
+            ("239.1.1.1%s0:5000/left", Some("left"), Some("/run/netns/left")),
+            ("[ff3e::1]%s0:5000//proc/7/ns/net", Some("/proc/7/ns/net"), Some("/proc/7/ns/net")),
+        ] {
+            let place: Place = text.parse().unwrap();
+            assert_eq!(place.netns.as_ref().map(|netns| netns.0.as_str()), netns);
+            assert_eq!(place.netns.as_ref().map(Netns::path), path.map(PathBuf::from));
+            assert_eq!(place.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        for text in ["239.1.1.1%s0", "239.1.1.1%s0/left", "239.1.1.1%s0:5000/", "nowhere:1", ""] {
+            assert!(text.parse::<Place>().is_err(), "{text:?}");
+        }
+    }
+}

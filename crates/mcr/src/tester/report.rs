@@ -1,0 +1,65 @@
+//! What a run answers with: the results, and all it takes to judge or repeat them.
+
+use serde::Serialize;
+
+use super::args::Bench;
+use super::machine::{self, Machine};
+use super::table::Table;
+use super::throughput::Throughput;
+
+/// The results of one run, by step.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Results {
+    /// Of throughput, matrix and mixed.
+    Throughput(Vec<Throughput>),
+}
+
+/// One run.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    /// Version of this program.
+    pub mcrgen: &'static str,
+    /// When it ended, UTC.
+    pub time: String,
+    /// Where.
+    pub machine: Machine,
+    /// The command line.
+    pub command: Vec<String>,
+    /// All options, defaults included.
+    pub settings: &'a Bench,
+    /// Whether a signal ended it early.
+    pub interrupted: bool,
+    /// What was measured.
+    pub results: Results,
+}
+
+impl<'a> Report<'a> {
+    /// What `options` came to.
+    pub(super) fn new(options: &'a Bench, results: Results, interrupted: bool) -> Self {
+        Self {
+            mcrgen: env!("CARGO_PKG_VERSION"),
+            time: machine::now(),
+            machine: Machine::this(),
+            command: std::env::args_os().map(|part| part.to_string_lossy().into_owned()).collect(),
+            settings: options,
+            interrupted,
+            results,
+        }
+    }
+
+    /// Whether each step has its result.
+    pub fn is_whole(&self) -> bool {
+        let errors = match &self.results {
+            Results::Throughput(steps) => steps.iter().filter(|step| step.error.is_some()).count(),
+        };
+        errors == 0 && !self.interrupted
+    }
+
+    /// The results for people, and what must be said of them.
+    pub fn table(&self) -> Table {
+        match &self.results {
+            Results::Throughput(steps) => Table::of_throughput(self.settings, steps),
+        }
+    }
+}

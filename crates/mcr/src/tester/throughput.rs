@@ -1,0 +1,165 @@
+//! Throughput: aggregated (RFC 3918, section 4.3), over the number of groups (4.2), and beside unicast (4.1).
+
+use serde::Serialize;
+
+use super::bed::{Bed, TrialPlan};
+use super::error::TesterError;
+use super::figures::Spread;
+use super::progress;
+use super::search::{Found, LimitedBy, Next, Said, Search};
+use super::session::Session;
+use super::step::Step;
+use super::trial::{Class, Counts, Trial};
+use crate::generator::tally::{Latency, latencies};
+
+/// One search.
+#[derive(Debug, Clone, Serialize)]
+pub struct Repeat {
+    /// Packets per second offered in the highest trial that passed.
+    pub pps: f64,
+    /// Why not more.
+    pub limited_by: LimitedBy,
+    /// All its trials in order.
+    pub trials: Vec<Trial>,
+}
+
+/// The throughput of one step.
+#[derive(Debug, Clone, Serialize)]
+pub struct Throughput {
+    /// Of what.
+    #[serde(flatten)]
+    pub step: Step,
+    /// Packets per second offered, over the repeats; absent if there is no result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pps: Option<Spread>,
+    /// Why not more: `device` only where each repeat found its limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limited_by: Option<LimitedBy>,
+    /// Packets per second at all outputs together, at the median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarded_pps: Option<f64>,
+    /// UDP payload offered at the median, megabits per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mbit_s: Option<f64>,
+    /// How packets left.
+    pub path: String,
+    /// What arrived in all trials, those that failed included.
+    pub counts: Counts,
+    /// Trials that said nothing of the device.
+    pub void_trials: usize,
+    /// Each search.
+    pub repeats: Vec<Repeat>,
+    /// Why there is no result, or not all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Throughput {
+    /// Latencies of the highest trial that passed, in the repeat that found the most.
+    pub fn latency(&self) -> Option<Latency> {
+        self.best().and_then(|trial| trial.latency_us)
+    }
+
+    /// Packets per second of each class in that trial.
+    pub fn class_pps(&self, class: Class) -> Option<f64> {
+        let part = self.best()?.classes.iter().find(|part| part.class == class)?;
+        Some(part.offered_pps)
+    }
+
+    fn best(&self) -> Option<&Trial> {
+        let passed = |repeat: &Repeat| {
+            let said = repeat.trials.iter().filter(|trial| trial.said() == Said::Passed);
+            said.max_by(|a, b| a.offered_pps.total_cmp(&b.offered_pps)).cloned()
+        };
+        let repeat = self.repeats.iter().max_by(|a, b| a.pps.total_cmp(&b.pps))?;
+        let best = passed(repeat)?;
+        repeat.trials.iter().find(|trial| (trial.offered_pps - best.offered_pps).abs() < f64::EPSILON)
+    }
+}
+
+/// Measures all steps; on an interruption those so far.
+pub(super) fn measure(session: &Session<'_>) -> Vec<Throughput> {
+    let steps = session.steps();
+    let mut results = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        let place = format!("[{}/{}] {step}", at + 1, steps.len());
+        let mut repeats = Vec::new();
+        let error = searches(session, step, &place, &mut repeats).err();
+        let interrupted = matches!(error, Some(TesterError::Interrupted));
+        if let Some(error) = &error {
+            progress::failure(&place, error);
+        }
+        if !(interrupted && repeats.is_empty()) {
+            results.push(summary(step, repeats, error.as_ref()));
+        }
+        if interrupted {
+            break;
+        }
+    }
+    results
+}
+
+fn searches(
+    session: &Session<'_>,
+    step: &Step,
+    place: &str,
+    repeats: &mut Vec<Repeat>,
+) -> Result<(), TesterError> {
+    let mut bed = session.ready(step)?;
+    let wanted = session.options.repeat.get();
+    for repeat in 1..=wanted {
+        let place = if wanted > 1 { format!("{place}, repeat {repeat}/{wanted}") } else { place.to_owned() };
+        repeats.push(search(session, &mut bed, step, &place)?);
+    }
+    Ok(())
+}
+
+fn search(session: &Session<'_>, bed: &mut Bed, step: &Step, place: &str) -> Result<Repeat, TesterError> {
+    let mut search = Search::new(session.options.most, session.least(step));
+    let mut trials = Vec::new();
+    let mut latencies = latencies();
+    loop {
+        match search.poll() {
+            Next::Done(Found { pps, limited_by }) => return Ok(Repeat { pps, limited_by, trials }),
+            Next::Try(rate) => {
+                let accepted = session.options.loss.unwrap_or_default();
+                let plan = TrialPlan { rate, duration: session.trial(), accepted };
+                let trial = bed.trial(plan, &mut latencies)?;
+                progress::trial(place, &trial);
+                search.handle(trial.said(), trial.offered_pps);
+                trials.push(trial);
+            }
+        }
+    }
+}
+
+fn summary(step: &Step, repeats: Vec<Repeat>, error: Option<&TesterError>) -> Throughput {
+    // A tester that stood in the way before anything passed has no result.
+    let found = |repeat: &&Repeat| repeat.pps > 0.0 || repeat.limited_by == LimitedBy::Device;
+    let rates: Vec<_> = repeats.iter().filter(found).map(|repeat| repeat.pps).collect();
+    let pps = Spread::of(&rates);
+    let limits = |limited_by| repeats.iter().any(|repeat| repeat.limited_by == limited_by);
+    let limited_by =
+        [LimitedBy::Tester, LimitedBy::Most, LimitedBy::Device].into_iter().find(|by| limits(*by));
+    let mut counts = Counts::default();
+    let trials = || repeats.iter().flat_map(|repeat| &repeat.trials);
+    trials().for_each(|trial| counts.add(&trial.counts));
+    let outputs = match trials().next() {
+        // Unicast packets have one output each.
+        Some(trial) if trial.sent > 0 => trial.counts.expected as f64 / trial.sent as f64,
+        _ => step.fanout.into(),
+    };
+    let none = "no trial said anything of the device: see the trials' reasons";
+    Throughput {
+        step: step.clone(),
+        pps,
+        limited_by: limited_by.filter(|_| pps.is_some()),
+        forwarded_pps: pps.map(|pps| pps.median * outputs),
+        mbit_s: pps.map(|pps| pps.median * step.size.mean() * 8.0 / 1e6),
+        path: trials().last().map(|trial| trial.path.clone()).unwrap_or_default(),
+        counts,
+        void_trials: trials().filter(|trial| trial.said() == Said::Nothing).count(),
+        error: error.map(ToString::to_string).or_else(|| pps.is_none().then(|| none.to_owned())),
+        repeats,
+    }
+}

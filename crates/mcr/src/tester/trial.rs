@@ -1,0 +1,277 @@
+//! One trial: what was offered, what arrived at the outputs, and what that says of the device.
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::listener::OutputReport;
+use super::offer::Offered;
+use super::search::Said;
+use crate::generator::pacing::{Rate, packets_within};
+use crate::generator::tally::Latency;
+
+/// Least part of the packets asked for that must have been offered for a trial to count.
+const OFFER_LEAST: f64 = 0.98;
+
+/// Packets at the device's outputs, all of them together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// What would have arrived without loss: packets offered, once for each output of their flow.
+    pub expected: u64,
+    /// Intact packets that did, each once.
+    pub received: u64,
+    /// What lacks.
+    pub lost: u64,
+    /// Packets that arrived once more.
+    pub duplicated: u64,
+    /// Packets that arrived after a later one of their flow (RFC 4737, section 3.3).
+    pub reordered: u64,
+    /// Packets with right checksums and wrong content.
+    pub corrupted: u64,
+    /// Packets with a wrong IP or UDP checksum.
+    pub bad_checksum: u64,
+    /// Packets of others to the same groups and ports.
+    pub foreign: u64,
+    /// IP fragments, which are not put together here.
+    pub fragments: u64,
+    /// Packets of another trial, or at another flow's group or port.
+    pub stray: u64,
+}
+
+impl Counts {
+    /// Part of what was expected that did not arrive.
+    pub fn loss(&self) -> f64 {
+        if self.expected == 0 { 0.0 } else { self.lost as f64 / self.expected as f64 }
+    }
+
+    /// Adds another's packets.
+    pub fn add(&mut self, other: &Self) {
+        self.expected += other.expected;
+        self.received += other.received;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.corrupted += other.corrupted;
+        self.bad_checksum += other.bad_checksum;
+        self.foreign += other.foreign;
+        self.fragments += other.fragments;
+        self.stray += other.stray;
+    }
+
+    /// What went wrong beside loss, in few words; empty if nothing did.
+    pub fn faults(&self) -> String {
+        let faults = [
+            (self.duplicated, "duplicated"),
+            (self.reordered, "reordered"),
+            (self.corrupted, "corrupted"),
+            (self.bad_checksum, "bad checksum"),
+            (self.foreign, "foreign"),
+            (self.fragments, "fragments"),
+            (self.stray, "stray"),
+        ];
+        let named = faults.iter().filter(|(count, _)| *count > 0);
+        named.map(|(count, name)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// One output's account, of which each flow was offered as `sent` says.
+    fn of(output: &OutputReport, sent: &[u64]) -> Self {
+        let tally = &output.tally;
+        let mut distinct = vec![0; sent.len()];
+        for line in &tally.flows {
+            distinct[usize::from(line.flow)] = line.received - line.duplicated;
+        }
+        Self {
+            expected: sent.iter().sum(),
+            received: distinct.iter().sum(),
+            lost: sent.iter().zip(&distinct).map(|(sent, distinct)| sent.saturating_sub(*distinct)).sum(),
+            duplicated: tally.duplicated,
+            reordered: tally.reordered,
+            corrupted: tally.corrupted,
+            bad_checksum: tally.bad_checksum,
+            foreign: tally.foreign,
+            fragments: tally.fragments,
+            stray: output.strays,
+        }
+    }
+}
+
+/// What a trial says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// No output lost more than is accepted.
+    Passed,
+    /// One did.
+    Lost,
+    /// Nothing of the device: the tester is at fault, as `reason` says.
+    Void,
+}
+
+/// Multicast or unicast (RFC 3918, section 4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// To groups.
+    Multicast,
+    /// To hosts, beside them.
+    Unicast,
+}
+
+/// One class's part of a trial.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClassCounts {
+    /// Which.
+    pub class: Class,
+    /// Packets per second offered of it.
+    pub offered_pps: f64,
+    /// What arrived.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Part of it lost.
+    pub loss: f64,
+}
+
+/// One trial.
+#[derive(Debug, Clone, Serialize)]
+pub struct Trial {
+    /// Packets per second asked for; absent: the most there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_pps: Option<u64>,
+    /// Packets per second really offered, frames of wire size.
+    pub offered_pps: f64,
+    /// Packets the kernel took from the tester, and those it refused.
+    pub sent: u64,
+    /// Those it refused.
+    pub refused: u64,
+    /// How long the offer took, seconds.
+    pub duration_s: f64,
+    /// The longest a packet left after it was due, microseconds.
+    pub late_us: f64,
+    /// How packets left: `datagrams`, `segmented` or `frames`.
+    pub path: String,
+    /// What arrived, all outputs together.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Part of all that was lost.
+    pub loss: f64,
+    /// The same at the output that lost most.
+    pub worst_loss: f64,
+    /// Each class's part; empty where there is one class.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassCounts>,
+    /// Frames the tester's own receivers had no room for.
+    pub tap_lost: u64,
+    /// From send call to arrival at an output, microseconds.
+    pub latency_us: Option<Latency>,
+    /// What it says.
+    pub verdict: Verdict,
+    /// Why it says nothing of the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What receivers came to, with the lane each of them takes.
+pub(super) struct Arrived {
+    pub(super) lane: usize,
+    pub(super) outputs: Vec<OutputReport>,
+    pub(super) tap_lost: u64,
+}
+
+impl Trial {
+    /// Judges what was offered at `rate` for `duration_ns`, lane by lane of `classes`, against what arrived;
+    /// `accepted` is the loss that still passes. Latencies are added to `latencies`.
+    pub(super) fn judge(
+        (rate, duration_ns): (Rate, u64),
+        offered: &Offered,
+        arrived: &[Arrived],
+        classes: &[Class],
+        accepted: f64,
+        latencies: &mut Histogram<u64>,
+    ) -> Self {
+        let seconds = (offered.elapsed_ns.max(1)) as f64 / 1e9;
+        let mut counts = Counts::default();
+        let (mut worst_loss, mut by_class): (f64, Vec<ClassCounts>) = (0.0, Vec::new());
+        let mut own = latencies.clone();
+        own.reset();
+        for class in [Class::Multicast, Class::Unicast] {
+            let of_class = |lane: usize| classes[lane] == class;
+            let mut part = Counts::default();
+            for receiver in arrived.iter().filter(|receiver| of_class(receiver.lane)) {
+                for output in &receiver.outputs {
+                    let one = Counts::of(output, &offered.flows[receiver.lane]);
+                    worst_loss = worst_loss.max(one.loss());
+                    part.add(&one);
+                    // Both have the same bounds.
+                    let _ = own.add(&output.latencies);
+                }
+            }
+            let lanes = offered.flows.iter().enumerate().filter(|(lane, _)| of_class(*lane));
+            let sent: u64 = lanes.flat_map(|(_, flows)| flows).sum();
+            counts.add(&part);
+            let (offered_pps, loss) = (sent as f64 / seconds, part.loss());
+            by_class.push(ClassCounts { class, offered_pps, counts: part, loss });
+        }
+        let _ = latencies.add(&own);
+        let sent = offered.sent();
+        let tap_lost = arrived.iter().map(|receiver| receiver.tap_lost).sum();
+        let asked_pps = match rate {
+            Rate::PerSecond(rate) => Some(rate.get()),
+            Rate::Max => None,
+        };
+        let reason = void(rate, duration_ns, offered, tap_lost);
+        let verdict = match (&reason, worst_loss > accepted) {
+            // A device that loses at less than was asked for would at that as well.
+            (_, true) if tap_lost == 0 && sent > 0 => Verdict::Lost,
+            (Some(_), _) => Verdict::Void,
+            (None, true) => Verdict::Lost,
+            (None, false) => Verdict::Passed,
+        };
+        Self {
+            asked_pps,
+            offered_pps: sent as f64 / seconds,
+            sent,
+            refused: offered.refused,
+            duration_s: seconds,
+            late_us: offered.late_ns as f64 / 1000.0,
+            path: offered.path.clone(),
+            loss: counts.loss(),
+            counts,
+            worst_loss,
+            classes: if classes.contains(&Class::Unicast) { by_class } else { Vec::new() },
+            tap_lost,
+            latency_us: Latency::of(&own),
+            verdict,
+            reason: reason.filter(|_| verdict == Verdict::Void),
+        }
+    }
+
+    /// What it says to a search.
+    pub fn said(&self) -> Said {
+        match self.verdict {
+            Verdict::Passed => Said::Passed,
+            Verdict::Lost => Said::Lost,
+            Verdict::Void => Said::Nothing,
+        }
+    }
+}
+
+/// Why a trial says nothing of the device; absent if it does.
+fn void(rate: Rate, duration_ns: u64, offered: &Offered, tap_lost: u64) -> Option<String> {
+    let sent = offered.sent();
+    if tap_lost > 0 {
+        return Some(format!(
+            "the tester's own receivers had no room for {tap_lost} frames: give them cores of their own (--rx-cores)"
+        ));
+    }
+    let refusal =
+        offered.last_error.as_ref().map(|error| format!("; the kernel refused {}: {error}", offered.refused));
+    let refusal = refusal.unwrap_or_default();
+    match rate {
+        Rate::PerSecond(rate) => {
+            let due = packets_within(rate, duration_ns);
+            ((sent as f64) < OFFER_LEAST * due as f64).then(|| {
+                format!("limited by the tester, which offered {sent} of {due} packets in time{refusal}")
+            })
+        }
+        Rate::Max => (sent == 0).then(|| format!("the tester could send nothing{refusal}")),
+    }
+}
