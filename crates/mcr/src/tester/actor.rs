@@ -96,28 +96,11 @@ impl<T> Pending<T> {
     ///
     /// # Errors
     /// When the thread has ended, with its reason.
-    pub(super) fn wait(self) -> Result<T, TesterError> {
+    pub(super) fn wait(&self) -> Result<T, TesterError> {
         self.answer.recv().map_err(|_| {
             let reason = self.failure.get().cloned();
             TesterError::Thread(reason.unwrap_or_else(|| "a thread of the tester ended early".into()))
         })
-    }
-
-    /// The answer, if it has come.
-    ///
-    /// # Errors
-    /// As [`Self::wait`].
-    pub(super) fn poll(&self) -> Result<Option<T>, TesterError> {
-        match self.answer.try_recv() {
-            Ok(answer) => Ok(Some(answer)),
-            Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Disconnected) => {
-                let reason = self.failure.get().cloned();
-                Err(TesterError::Thread(
-                    reason.unwrap_or_else(|| "a thread of the tester ended early".into()),
-                ))
-            }
-        }
     }
 }
 
@@ -134,7 +117,7 @@ pub(super) fn ask_all<S: 'static, T: Send + 'static>(
         actor.ask(move |state| order(at, state))
     };
     let pending: Vec<_> = actors.iter().enumerate().map(ask).collect();
-    pending.into_iter().map(Pending::wait).collect()
+    pending.iter().map(Pending::wait).collect()
 }
 
 fn serve<S>(state: &mut S, orders: &Receiver<Order<S>>, turn: Option<Turn<S>>) -> Result<(), TesterError> {

@@ -91,6 +91,12 @@ impl Offering {
     }
 }
 
+impl Drop for Offering {
+    fn drop(&mut self) {
+        self.halt.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Bed {
     /// Opens the receivers, then the sender.
     ///
@@ -155,8 +161,7 @@ impl Bed {
         let offering = self.offer(Rate::PerSecond(NonZeroU64::MIN.saturating_add(rate - 1)), true)?;
         let until = Instant::now() + patience;
         let missing = loop {
-            let missing: Vec<_> =
-                ask_all(&self.listeners, |_, listener| listener.missing())?.into_iter().flatten().collect();
+            let missing = self.missing()?;
             if missing.is_empty() || Instant::now() >= until || self.stop.requested() {
                 break missing;
             }
@@ -167,15 +172,11 @@ impl Bed {
         Ok((missing, all, rate))
     }
 
-    /// Makes a trial; its latencies are added to `latencies`.
+    /// Makes a trial; with it come its latencies, nanoseconds.
     ///
     /// # Errors
     /// When a side fails; or an interruption.
-    pub(super) fn trial(
-        &mut self,
-        plan: TrialPlan,
-        latencies: &mut Histogram<u64>,
-    ) -> Result<Trial, TesterError> {
+    pub(super) fn trial(&mut self, plan: TrialPlan) -> Result<(Trial, Histogram<u64>), TesterError> {
         let bases = self.begin()?;
         let run = Run { rate: plan.rate, duration: plan.duration, even: false };
         let never = Arc::<AtomicBool>::default();
@@ -193,7 +194,7 @@ impl Bed {
             self.lanes.iter().zip(finished).map(arrived).collect::<Result<_, TesterError>>()?;
         let duration_ns = u64::try_from(plan.duration.as_nanos()).unwrap_or(u64::MAX);
         let offer = (plan.rate, duration_ns);
-        Ok(Trial::judge(offer, &offered, &arrived, &self.classes, plan.accepted, latencies))
+        Ok(Trial::judge(offer, &offered, &arrived, &self.classes, plan.accepted))
     }
 
     /// Begins new accounts and an offer at `rate` that goes on until it is ended.
@@ -217,6 +218,36 @@ impl Bed {
         ask_all(&self.listeners, |_, listener| listener.spans())
     }
 
+    /// When the last packet came, nanoseconds; 0 if none did.
+    ///
+    /// # Errors
+    /// When a receiver has ended.
+    pub(super) fn last_ns(&self) -> Result<u64, TesterError> {
+        let heard = ask_all(&self.listeners, |_, listener| listener.heard())?;
+        Ok(heard.iter().map(|heard| heard.last_ns).max().unwrap_or_default())
+    }
+
+    /// Flows that have not been seen at an output of theirs.
+    ///
+    /// # Errors
+    /// When a receiver has ended.
+    pub(super) fn missing(&self) -> Result<Vec<String>, TesterError> {
+        Ok(ask_all(&self.listeners, |_, listener| listener.missing())?.into_iter().flatten().collect())
+    }
+
+    /// Forgets when packets came.
+    ///
+    /// # Errors
+    /// When a receiver has ended.
+    pub(super) fn forget(&self) -> Result<(), TesterError> {
+        ask_all(&self.listeners, |_, listener| listener.forget()).map(drop)
+    }
+
+    /// How many receivers there are.
+    pub(super) fn receivers(&self) -> usize {
+        self.listeners.len()
+    }
+
     /// Has each receiver join its groups, or leave them; answers with when it began to, nanoseconds.
     ///
     /// # Errors
@@ -225,9 +256,9 @@ impl Bed {
         let change = move |_, listener: &mut Listener| {
             let began = clock::monotonic_ns();
             if joined {
-                listener.join()?
+                listener.join()?;
             } else {
-                listener.leave()
+                listener.leave();
             }
             Ok(began)
         };

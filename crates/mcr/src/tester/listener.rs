@@ -128,10 +128,15 @@ impl Listener {
     /// When the tap does not say what it lost so far.
     pub(super) fn begin(&mut self, window: Range<u64>) -> Result<(), TesterError> {
         self.tallies = self.targets.iter().map(|target| Tally::within(target, window.clone())).collect();
-        self.spans = vec![vec![Span::default(); self.plan.flows.get().into()]; self.targets.len()];
-        self.last_ns = 0;
+        self.forget();
         self.tap_lost_before = self.tap_lost()?;
         Ok(())
+    }
+
+    /// Forgets when packets came.
+    pub(super) fn forget(&mut self) {
+        self.spans = vec![vec![Span::default(); self.plan.flows.get().into()]; self.targets.len()];
+        self.last_ns = 0;
     }
 
     /// How far the trial has come.

@@ -7,22 +7,28 @@
 mod actor;
 pub mod args;
 mod bed;
+pub mod capacity;
 pub mod climb;
 mod command;
 pub mod error;
 pub mod fanout;
 pub mod figures;
+pub mod join;
+pub mod latency;
 mod listener;
-mod machine;
+pub mod machine;
 mod offer;
+mod output;
 pub mod place;
+mod plot;
 mod progress;
 pub mod report;
 pub mod search;
 mod session;
 pub mod size;
 pub mod step;
-mod table;
+pub mod table;
+mod tables;
 pub mod throughput;
 pub mod trial;
 
@@ -41,7 +47,13 @@ pub fn run<'a>(options: &'a Bench, stop: &Stop) -> Result<Report<'a>, TesterErro
     let session = Session::new(options, stop.clone())?;
     let results = match options.test {
         Test::Throughput | Test::Matrix | Test::Mixed => Results::Throughput(throughput::measure(&session)),
-        Test::Latency | Test::Join | Test::Capacity => Results::Throughput(Vec::new()),
+        Test::Latency => Results::Latency(latency::measure(&session)),
+        Test::Join => Results::Join(join::measure(&session)),
+        Test::Capacity => Results::Capacity(capacity::measure(&session)),
     };
-    Ok(Report::new(options, results, stop.requested()))
+    let report = Report::new(options, results, stop.requested());
+    if let Some(folder) = &options.out {
+        output::write(&report, folder)?;
+    }
+    Ok(report)
 }

@@ -3,6 +3,9 @@
 use serde::Serialize;
 
 use super::args::Bench;
+use super::capacity::Capacity;
+use super::join::Delays;
+use super::latency::Latencies;
 use super::machine::{self, Machine};
 use super::table::Table;
 use super::throughput::Throughput;
@@ -13,6 +16,12 @@ use super::throughput::Throughput;
 pub enum Results {
     /// Of throughput, matrix and mixed.
     Throughput(Vec<Throughput>),
+    /// Of latency.
+    Latency(Vec<Latencies>),
+    /// Of join.
+    Join(Vec<Delays>),
+    /// Of capacity.
+    Capacity(Vec<Capacity>),
 }
 
 /// One run.
@@ -50,16 +59,22 @@ impl<'a> Report<'a> {
 
     /// Whether each step has its result.
     pub fn is_whole(&self) -> bool {
-        let errors = match &self.results {
-            Results::Throughput(steps) => steps.iter().filter(|step| step.error.is_some()).count(),
+        let whole = match &self.results {
+            Results::Throughput(steps) => steps.iter().all(|step| step.error.is_none()),
+            Results::Latency(steps) => steps.iter().all(|step| step.error.is_none()),
+            Results::Join(steps) => steps.iter().all(|step| step.error.is_none()),
+            Results::Capacity(steps) => steps.iter().all(|step| step.error.is_none()),
         };
-        errors == 0 && !self.interrupted
+        whole && !self.interrupted
     }
 
     /// The results for people, and what must be said of them.
     pub fn table(&self) -> Table {
         match &self.results {
             Results::Throughput(steps) => Table::of_throughput(self.settings, steps),
+            Results::Latency(steps) => Table::of_latency(self.settings, steps),
+            Results::Join(steps) => Table::of_join(self.settings, steps),
+            Results::Capacity(steps) => Table::of_capacity(self.settings, steps),
         }
     }
 }

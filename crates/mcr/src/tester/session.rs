@@ -1,5 +1,6 @@
 //! One run of the tester: its steps, and what each of them needs opened.
 
+use std::fs;
 use std::num::{NonZeroU16, NonZeroU64};
 use std::time::Duration;
 
@@ -41,6 +42,10 @@ impl<'a> Session<'a> {
     /// What is wrong with the command line, or with what it names.
     pub(super) fn new(options: &'a Bench, stop: Stop) -> Result<Self, TesterError> {
         options.check()?;
+        if let Some(folder) = &options.out {
+            // Better known now than after the measurement.
+            fs::create_dir_all(folder).map_err(|error| TesterError::Write(folder.clone(), error))?;
+        }
         let (tx_core, rx_cores) = cores(options);
         let session = Self { options, stop, tx_core, rx_cores };
         let groups = session.groups();

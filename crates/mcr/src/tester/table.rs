@@ -2,14 +2,6 @@
 
 use std::fmt::Write as _;
 
-use super::args::{Bench, Test};
-use super::figures::Spread;
-use super::progress::percent;
-use super::search::LimitedBy;
-use super::step::Step;
-use super::throughput::Throughput;
-use super::trial::{Class, Counts};
-
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
@@ -66,101 +58,6 @@ impl Table {
         let cells = std::iter::once(&self.head).chain(&self.rows).filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
     }
-
-    /// The rates found.
-    pub(super) fn of_throughput(options: &Bench, steps: &[Throughput]) -> Self {
-        let mixed = options.test == Test::Mixed;
-        let accepted = match options.loss.unwrap_or_default() {
-            0.0 => "without loss".to_owned(),
-            loss => format!("with at most {} lost at any output", percent(loss)),
-        };
-        let title = format!(
-            "{}: packets per second {accepted}; median of {} (lowest – highest), trials of {} s",
-            options.test.name(),
-            options.repeat,
-            options.trial.as_secs_f64()
-        );
-        let mut head = step_head(mixed);
-        head.extend(["pps", "lowest – highest", "pps out", "Mbit/s"]);
-        if mixed {
-            head.extend(["multicast pps", "unicast pps"]);
-        }
-        head.extend(["p50 µs", "p99 µs", "sent as", "faults", "void"]);
-        let mut table = Self::new(title, &head);
-        for step in steps {
-            table.throughput_row(step, mixed);
-        }
-        table
-    }
-
-    fn throughput_row(&mut self, result: &Throughput, mixed: bool) {
-        let mut row = step_cells(&result.step);
-        let at_least = if result.limited_by == Some(LimitedBy::Device) { "" } else { ">= " };
-        row.push(result.pps.map_or("–".into(), |pps| format!("{at_least}{}", whole(pps.median))));
-        row.push(result.pps.map_or("–".into(), |pps| range(&pps)));
-        row.push(optional(result.forwarded_pps, whole));
-        row.push(optional(result.mbit_s, |mbit| format!("{mbit:.1}")));
-        if mixed {
-            for class in [Class::Multicast, Class::Unicast] {
-                row.push(optional(result.class_pps(class), whole));
-            }
-        }
-        let latency = result.latency();
-        row.push(optional(latency.map(|latency| latency.p50), micros));
-        row.push(optional(latency.map(|latency| latency.p99), micros));
-        row.push(result.path.clone());
-        row.push(faults(&result.counts));
-        row.push(result.void_trials.to_string());
-        self.push(row);
-        match result.limited_by {
-            Some(LimitedBy::Tester) => self.note(
-                ">=: the tester's limit: it could not offer or count more, the device may forward more."
-                    .into(),
-            ),
-            Some(LimitedBy::Most) => self.note(">=: no more was offered, as --most says.".into()),
-            Some(LimitedBy::Device) | None => {}
-        }
-        if result.void_trials > 0 {
-            self.note("void: trials that said nothing of the device; --json tells why of each.".into());
-        }
-        if let Some(error) = &result.error {
-            self.note(format!("{}: {error}", result.step));
-        }
-    }
-}
-
-/// The columns that name a step.
-pub(super) fn step_head(mixed: bool) -> Vec<&'static str> {
-    let mut head = vec!["size B", "fan-out", "groups"];
-    if mixed {
-        head.push("unicast %");
-    }
-    head
-}
-
-/// A step's cells in them.
-pub(super) fn step_cells(step: &Step) -> Vec<String> {
-    let mut cells = vec![step.size.to_string(), step.fanout.to_string(), step.groups.to_string()];
-    cells.extend(step.unicast_share.map(|share| share.to_string()));
-    cells
-}
-
-/// What went wrong beside loss, or that nothing did.
-pub(super) fn faults(counts: &Counts) -> String {
-    let faults = counts.faults();
-    if faults.is_empty() { "none".into() } else { faults }
-}
-
-pub(super) fn optional(value: Option<f64>, form: impl Fn(f64) -> String) -> String {
-    value.map_or_else(|| "–".into(), form)
-}
-
-pub(super) fn range(spread: &Spread) -> String {
-    format!("{} – {}", whole(spread.min), whole(spread.max))
-}
-
-pub(super) fn micros(value: f64) -> String {
-    format!("{value:.1}")
 }
 
 /// A number with its thousands apart.

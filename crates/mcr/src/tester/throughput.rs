@@ -10,7 +10,7 @@ use super::search::{Found, LimitedBy, Next, Said, Search};
 use super::session::Session;
 use super::step::Step;
 use super::trial::{Class, Counts, Trial};
-use crate::generator::tally::{Latency, latencies};
+use crate::generator::tally::Latency;
 
 /// One search.
 #[derive(Debug, Clone, Serialize)]
@@ -67,13 +67,9 @@ impl Throughput {
     }
 
     fn best(&self) -> Option<&Trial> {
-        let passed = |repeat: &Repeat| {
-            let said = repeat.trials.iter().filter(|trial| trial.said() == Said::Passed);
-            said.max_by(|a, b| a.offered_pps.total_cmp(&b.offered_pps)).cloned()
-        };
         let repeat = self.repeats.iter().max_by(|a, b| a.pps.total_cmp(&b.pps))?;
-        let best = passed(repeat)?;
-        repeat.trials.iter().find(|trial| (trial.offered_pps - best.offered_pps).abs() < f64::EPSILON)
+        let passed = repeat.trials.iter().filter(|trial| trial.said() == Said::Passed);
+        passed.max_by(|a, b| a.offered_pps.total_cmp(&b.offered_pps))
     }
 }
 
@@ -117,14 +113,13 @@ fn searches(
 fn search(session: &Session<'_>, bed: &mut Bed, step: &Step, place: &str) -> Result<Repeat, TesterError> {
     let mut search = Search::new(session.options.most, session.least(step));
     let mut trials = Vec::new();
-    let mut latencies = latencies();
     loop {
         match search.poll() {
             Next::Done(Found { pps, limited_by }) => return Ok(Repeat { pps, limited_by, trials }),
             Next::Try(rate) => {
                 let accepted = session.options.loss.unwrap_or_default();
                 let plan = TrialPlan { rate, duration: session.trial(), accepted };
-                let trial = bed.trial(plan, &mut latencies)?;
+                let (trial, _) = bed.trial(plan)?;
                 progress::trial(place, &trial);
                 search.handle(trial.said(), trial.offered_pps);
                 trials.push(trial);

@@ -7,7 +7,7 @@ use super::listener::OutputReport;
 use super::offer::Offered;
 use super::search::Said;
 use crate::generator::pacing::{Rate, packets_within};
-use crate::generator::tally::Latency;
+use crate::generator::tally::{Latency, latencies};
 
 /// Least part of the packets asked for that must have been offered for a trial to count.
 const OFFER_LEAST: f64 = 0.98;
@@ -178,20 +178,20 @@ pub(super) struct Arrived {
 
 impl Trial {
     /// Judges what was offered at `rate` for `duration_ns`, lane by lane of `classes`, against what arrived;
-    /// `accepted` is the loss that still passes. Latencies are added to `latencies`.
+    /// `accepted` is the loss that still passes. With it come its latencies, nanoseconds.
     pub(super) fn judge(
         (rate, duration_ns): (Rate, u64),
         offered: &Offered,
         arrived: &[Arrived],
         classes: &[Class],
         accepted: f64,
-        latencies: &mut Histogram<u64>,
-    ) -> Self {
-        let seconds = (offered.elapsed_ns.max(1)) as f64 / 1e9;
+    ) -> (Self, Histogram<u64>) {
+        // The last packet of a paced offer leaves before its last interval is over.
+        let paced = if rate == Rate::Max { 1 } else { duration_ns };
+        let seconds = offered.elapsed_ns.max(paced) as f64 / 1e9;
         let mut counts = Counts::default();
         let (mut worst_loss, mut by_class): (f64, Vec<ClassCounts>) = (0.0, Vec::new());
-        let mut own = latencies.clone();
-        own.reset();
+        let mut times = latencies();
         for class in [Class::Multicast, Class::Unicast] {
             let of_class = |lane: usize| classes[lane] == class;
             let mut part = Counts::default();
@@ -201,7 +201,7 @@ impl Trial {
                     worst_loss = worst_loss.max(one.loss());
                     part.add(&one);
                     // Both have the same bounds.
-                    let _ = own.add(&output.latencies);
+                    let _ = times.add(&output.latencies);
                 }
             }
             let lanes = offered.flows.iter().enumerate().filter(|(lane, _)| of_class(*lane));
@@ -210,7 +210,6 @@ impl Trial {
             let (offered_pps, loss) = (sent as f64 / seconds, part.loss());
             by_class.push(ClassCounts { class, offered_pps, counts: part, loss });
         }
-        let _ = latencies.add(&own);
         let sent = offered.sent();
         let tap_lost = arrived.iter().map(|receiver| receiver.tap_lost).sum();
         let asked_pps = match rate {
@@ -225,7 +224,7 @@ impl Trial {
             (None, true) => Verdict::Lost,
             (None, false) => Verdict::Passed,
         };
-        Self {
+        let trial = Self {
             asked_pps,
             offered_pps: sent as f64 / seconds,
             sent,
@@ -238,10 +237,11 @@ impl Trial {
             worst_loss,
             classes: if classes.contains(&Class::Unicast) { by_class } else { Vec::new() },
             tap_lost,
-            latency_us: Latency::of(&own),
+            latency_us: Latency::of(&times),
             verdict,
             reason: reason.filter(|_| verdict == Verdict::Void),
-        }
+        };
+        (trial, times)
     }
 
     /// What it says to a search.

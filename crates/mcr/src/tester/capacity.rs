@@ -1,0 +1,181 @@
+//! Multicast group capacity (RFC 3918, section 7.1): the most groups of which every packet is forwarded at a low rate.
+
+use std::num::{NonZeroU16, NonZeroU64};
+
+use serde::Serialize;
+
+use super::bed::{TrialPlan, some_of};
+use super::climb::{self, Climb};
+use super::error::TesterError;
+use super::progress;
+use super::search::{LimitedBy, Said};
+use super::session::Session;
+use super::step::Step;
+use super::trial::Trial;
+use crate::generator::pacing::Rate;
+
+/// Packets per second of each group where no load is asked for.
+const LOAD: u64 = 10;
+
+/// How often a trial that says nothing is made again.
+const AGAIN_MAX: u32 = 2;
+
+/// One number of groups that was tried.
+#[derive(Debug, Clone, Serialize)]
+pub struct Attempt {
+    /// How many.
+    pub groups: u16,
+    /// Whether all packets of all groups came.
+    pub forwarded: bool,
+    /// Flows at outputs of which no probe came.
+    pub missing: usize,
+    /// What failed, if it was not forwarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The trials made.
+    pub trials: Vec<Trial>,
+}
+
+/// The capacity of one step.
+#[derive(Debug, Clone, Serialize)]
+pub struct Capacity {
+    /// Of what; its number of groups is the result.
+    #[serde(flatten)]
+    pub step: Step,
+    /// The fewest that were not all forwarded; absent if all were that could be tried.
+    pub failed_at: Option<u16>,
+    /// What failed there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Why not more.
+    pub limited_by: LimitedBy,
+    /// Packets per second of each group.
+    pub load_pps: u64,
+    /// All numbers tried, in order.
+    pub attempts: Vec<Attempt>,
+    /// Why there is no result, or not all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Measures all sizes and fan-outs; on an interruption those so far.
+pub(super) fn measure(session: &Session<'_>) -> Vec<Capacity> {
+    let mut steps = session.steps();
+    // The list of groups is gone through within each.
+    for step in &mut steps {
+        step.groups = 0;
+    }
+    steps.dedup();
+    let mut results = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        let place = format!("[{}/{}] size {}, fan-out {}", at + 1, steps.len(), step.size, step.fanout);
+        let mut attempts = Vec::new();
+        let found = search(session, step, &place, &mut attempts);
+        if let Err(error) = &found {
+            progress::failure(&place, error);
+        }
+        let interrupted = matches!(found, Err(TesterError::Interrupted));
+        results.push(summary(session, step, attempts, found));
+        if interrupted {
+            break;
+        }
+    }
+    results
+}
+
+fn load(session: &Session<'_>) -> u64 {
+    session.loads(LOAD).first().map_or(LOAD, |load| load.get())
+}
+
+fn search(
+    session: &Session<'_>,
+    step: &Step,
+    place: &str,
+    attempts: &mut Vec<Attempt>,
+) -> Result<climb::Capacity, TesterError> {
+    let list: Vec<_> = session.options.groups.iter().map(|groups| groups.get()).collect();
+    let mut climb = Climb::new(list, session.groups_max(step.fanout)?);
+    loop {
+        match climb.poll() {
+            climb::Step::Done(found) => return Ok(found),
+            climb::Step::Try(groups) => {
+                let step = Step { groups, ..step.clone() };
+                let attempt = attempt(session, &step)?;
+                progress::note(place, &said(&attempt));
+                climb.handle(attempt.forwarded);
+                attempts.push(attempt);
+            }
+        }
+    }
+}
+
+/// Whether all of so many groups are forwarded.
+fn attempt(session: &Session<'_>, step: &Step) -> Result<Attempt, TesterError> {
+    let groups = step.groups;
+    let failed = |missing, why, trials| Attempt { groups, forwarded: false, missing, why: Some(why), trials };
+    let mut bed = match session.open(step) {
+        // A device that refuses so many has said that it cannot.
+        Err(TesterError::Command { how, .. }) if groups > 1 => {
+            return Ok(failed(0, format!("the set-up command {how}"), Vec::new()));
+        }
+        opened => opened?,
+    };
+    let (missing, all, _) = bed.probed(session.options.wait)?;
+    if !missing.is_empty() {
+        let why = format!("{} of {all} flows did not arrive: {}", missing.len(), some_of(&missing));
+        return Ok(failed(missing.len(), why, Vec::new()));
+    }
+    let rate = NonZeroU64::from(NonZeroU16::new(groups).unwrap_or(NonZeroU16::MIN));
+    let rate = rate.saturating_mul(NonZeroU64::new(load(session)).unwrap_or(NonZeroU64::MIN));
+    let plan = TrialPlan { rate: Rate::PerSecond(rate), duration: session.trial(), accepted: 0.0 };
+    let (mut trials, mut void) = (Vec::new(), 0);
+    while trials.len() < session.options.repeat.get() as usize + void as usize {
+        let (trial, _) = bed.trial(plan)?;
+        let (said, reason) = (trial.said(), trial.reason.clone());
+        let lost = format!("{} of {} packets were lost", trial.counts.lost, trial.counts.expected);
+        trials.push(trial);
+        match said {
+            Said::Passed => {}
+            Said::Lost => return Ok(failed(0, lost, trials)),
+            Said::Nothing if void < AGAIN_MAX => void += 1,
+            Said::Nothing => {
+                let reason = reason.unwrap_or_default();
+                return Err(TesterError::Unexpected(format!("{groups} groups could not be tried: {reason}")));
+            }
+        }
+    }
+    Ok(Attempt { groups, forwarded: true, missing: 0, why: None, trials })
+}
+
+fn said(attempt: &Attempt) -> String {
+    match &attempt.why {
+        Some(why) => format!("{} groups: {why}: failed", attempt.groups),
+        None => format!("{} groups: all forwarded", attempt.groups),
+    }
+}
+
+fn summary(
+    session: &Session<'_>,
+    step: &Step,
+    attempts: Vec<Attempt>,
+    found: Result<climb::Capacity, TesterError>,
+) -> Capacity {
+    let passed = attempts.iter().filter(|attempt| attempt.forwarded).map(|attempt| attempt.groups).max();
+    let fails = attempts.iter().filter(|attempt| !attempt.forwarded).min_by_key(|attempt| attempt.groups);
+    let (failed_at, why) =
+        (fails.map(|attempt| attempt.groups), fails.and_then(|attempt| attempt.why.clone()));
+    let limited_by = match (&found, failed_at) {
+        (Ok(_), Some(_)) => LimitedBy::Device,
+        (Ok(_), None) if !session.options.groups.is_empty() => LimitedBy::Most,
+        _ => LimitedBy::Tester,
+    };
+    Capacity {
+        step: Step { groups: passed.unwrap_or_default(), ..step.clone() },
+        failed_at,
+        why,
+        limited_by,
+        load_pps: load(session),
+        attempts,
+        error: found.err().map(|error| error.to_string()),
+    }
+}

@@ -1,0 +1,196 @@
+//! Plots as SVG: throughput by size, and percentiles of latency by load.
+
+use std::path::Path;
+
+use plotters::coord::ranged1d::ValueFormatter;
+use plotters::prelude::*;
+
+use super::error::TesterError;
+use super::latency::Latencies;
+use super::step::Step;
+use super::table::whole;
+use super::throughput::Throughput;
+
+const SIZE: (u32, u32) = (900, 540);
+const FONT: &str = "sans-serif";
+
+/// Lines told apart also without colour vision (Okabe and Ito 2008).
+const COLOURS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 0, 0),
+];
+
+/// One line of a plot: points in order of x, with the lowest and the highest of y at each where known.
+struct Line {
+    name: String,
+    points: Vec<Point>,
+}
+
+struct Point {
+    x: f64,
+    y: f64,
+    range: Option<(f64, f64)>,
+}
+
+/// What a plot shows, and in what units.
+struct Frame<'a> {
+    title: String,
+    x: &'a str,
+    y: &'a str,
+    logarithmic: bool,
+}
+
+/// Throughput by size, a line for each fan-out and number of groups; nothing where there is no result.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn throughput(path: &Path, steps: &[Throughput]) -> Result<(), TesterError> {
+    let mut lines: Vec<Line> = Vec::new();
+    for result in steps {
+        let Some(pps) = result.pps else { continue };
+        let name = line_name(&result.step);
+        let point = Point { x: result.step.size.mean(), y: pps.median, range: Some((pps.min, pps.max)) };
+        match lines.iter_mut().find(|line| line.name == name) {
+            Some(line) => line.points.push(point),
+            None => lines.push(Line { name, points: vec![point] }),
+        }
+    }
+    let frame = Frame {
+        title: "Throughput: median, lowest and highest".into(),
+        x: "UDP payload (bytes)",
+        y: "offered (packets/s)",
+        logarithmic: false,
+    };
+    plot(path, &frame, &mut lines)
+}
+
+/// Percentiles of latency by load, a plot for each step; nothing where there is no result.
+///
+/// # Errors
+/// When one cannot be written.
+pub(super) fn latency(folder: &Path, steps: &[Latencies]) -> Result<(), TesterError> {
+    let mut done: Vec<&Step> = Vec::new();
+    for Latencies { step, .. } in steps {
+        if done.contains(&step) {
+            continue;
+        }
+        done.push(step);
+        let figures = |result: &Latencies| {
+            let latency = result.latency_us?;
+            let values = [latency.min, latency.p50, latency.p99, latency.p999, latency.max];
+            Some((result.load_pps as f64, values))
+        };
+        let of_step = steps.iter().filter(|result| result.step == *step);
+        let rows: Vec<_> = of_step.filter_map(figures).collect();
+        let line = |(at, name): (usize, &str)| Line {
+            name: name.into(),
+            points: rows.iter().map(|(x, values)| Point { x: *x, y: values[at], range: None }).collect(),
+        };
+        let mut lines: Vec<_> =
+            ["min", "p50", "p99", "p99.9", "max"].into_iter().enumerate().map(line).collect();
+        let frame = Frame {
+            title: format!("Latency: {step}"),
+            x: "load (packets/s)",
+            y: "latency (microseconds)",
+            logarithmic: true,
+        };
+        let size = step.size.to_string().replace([':', ','], "_");
+        let name = format!("latency-{size}-{}-{}.svg", step.fanout, step.groups);
+        plot(&folder.join(name), &frame, &mut lines)?;
+    }
+    Ok(())
+}
+
+fn line_name(step: &Step) -> String {
+    let name = format!("fan-out {}, groups {}", step.fanout, step.groups);
+    step.unicast_share.map_or(name.clone(), |share| format!("{name}, unicast {share} %"))
+}
+
+fn plot(path: &Path, frame: &Frame<'_>, lines: &mut [Line]) -> Result<(), TesterError> {
+    if lines.iter().all(|line| line.points.is_empty()) {
+        return Ok(());
+    }
+    for line in &mut *lines {
+        line.points.sort_by(|a, b| a.x.total_cmp(&b.x));
+    }
+    draw(path, frame, lines).map_err(|error| TesterError::Plot(path.to_owned(), error.to_string()))
+}
+
+fn draw(path: &Path, frame: &Frame<'_>, lines: &[Line]) -> Result<(), Box<dyn std::error::Error>> {
+    let area = SVGBackend::new(path, SIZE).into_drawing_area();
+    area.fill(&WHITE)?;
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let (x_min, x_max) = bounds(points().map(|point| point.x));
+    let tops = points().map(|point| point.range.map_or(point.y, |(_, highest)| highest));
+    let (_, y_max) = bounds(tops);
+    let (y_min, _) = bounds(points().map(|point| point.y));
+    let margin = (x_max - x_min).max(x_max * 0.1) * 0.05;
+    let x = (x_min - margin).max(0.0)..x_max + margin;
+    let mut builder = ChartBuilder::on(&area);
+    builder.caption(&frame.title, (FONT, 22)).margin(16).x_label_area_size(52).y_label_area_size(92);
+    if frame.logarithmic {
+        let y = (y_min.max(0.1) * 0.7..y_max.max(0.2) * 1.5).log_scale();
+        lines_on(builder.build_cartesian_2d(x, y)?, frame, lines)?;
+    } else {
+        lines_on(builder.build_cartesian_2d(x, 0.0..y_max.max(1.0) * 1.1)?, frame, lines)?;
+    }
+    area.present()?;
+    Ok(())
+}
+
+type Chart<'a, Y> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<plotters::coord::types::RangedCoordf64, Y>>;
+
+fn lines_on<'a, Y>(
+    mut chart: Chart<'a, Y>,
+    frame: &Frame<'_>,
+    lines: &[Line],
+) -> Result<(), Box<dyn std::error::Error>>
+where
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64> + 'a,
+{
+    let label = |value: &f64| {
+        if *value < 10.0 && value.fract() > 0.0 { format!("{value:.1}") } else { whole(*value) }
+    };
+    chart
+        .configure_mesh()
+        .x_desc(frame.x)
+        .y_desc(frame.y)
+        .x_labels(8)
+        .y_labels(8)
+        .x_label_formatter(&label)
+        .y_label_formatter(&label)
+        .label_style((FONT, 15))
+        .axis_desc_style((FONT, 17))
+        .light_line_style(TRANSPARENT)
+        .draw()?;
+    for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+        let style = colour.stroke_width(2);
+        chart
+            .draw_series(LineSeries::new(line.points.iter().map(|point| (point.x, point.y)), style))?
+            .label(&line.name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], style));
+        chart.draw_series(
+            line.points.iter().map(|point| Circle::new((point.x, point.y), 4, colour.filled())),
+        )?;
+        let ranges = line.points.iter().filter_map(|point| point.range.map(|range| (point.x, range)));
+        chart.draw_series(
+            ranges.map(|(x, (lowest, highest))| PathElement::new([(x, lowest), (x, highest)], style)),
+        )?;
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .label_font((FONT, 15))
+        .background_style(WHITE.mix(0.85))
+        .border_style(BLACK.mix(0.4))
+        .draw()?;
+    Ok(())
+}
+
+fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, 0.0), |(low, high), value| (low.min(value), high.max(value)))
+}

@@ -1,0 +1,211 @@
+//! What each kind of measurement has in its table.
+
+use super::args::{Bench, Test};
+use super::capacity::Capacity;
+use super::figures::Spread;
+use super::join::Delays;
+use super::latency::Latencies;
+use super::progress::percent;
+use super::search::LimitedBy;
+use super::step::Step;
+use super::table::{Table, whole};
+use super::throughput::Throughput;
+use super::trial::{Class, Counts};
+
+const TESTERS_LIMIT: &str =
+    ">=: the tester's limit: it could not offer or count more, the device may forward more.";
+const VOID: &str = "void: trials that said nothing of the device; --json tells why of each.";
+
+impl Table {
+    /// The rates found.
+    pub(super) fn of_throughput(options: &Bench, steps: &[Throughput]) -> Self {
+        let mixed = options.test == Test::Mixed;
+        let accepted = match options.loss.unwrap_or_default() {
+            0.0 => "without loss".to_owned(),
+            loss => format!("with at most {} lost at any output", percent(loss)),
+        };
+        let title = format!(
+            "{}: packets per second {accepted}; median of {} (lowest – highest), trials of {} s",
+            options.test.name(),
+            options.repeat,
+            options.trial.as_secs_f64()
+        );
+        let mut head = step_head(mixed);
+        head.extend(["pps", "lowest – highest", "pps out", "Mbit/s"]);
+        if mixed {
+            head.extend(["multicast pps", "unicast pps"]);
+        }
+        head.extend(["p50 µs", "p99 µs", "sent as", "faults", "void"]);
+        let mut table = Self::new(title, &head);
+        for step in steps {
+            table.throughput_row(step, mixed);
+        }
+        table
+    }
+
+    fn throughput_row(&mut self, result: &Throughput, mixed: bool) {
+        let mut row = step_cells(&result.step);
+        let at_least = if result.limited_by == Some(LimitedBy::Device) { "" } else { ">= " };
+        row.push(result.pps.map_or("–".into(), |pps| format!("{at_least}{}", whole(pps.median))));
+        row.push(result.pps.map_or("–".into(), |pps| range(&pps)));
+        row.push(optional(result.forwarded_pps, whole));
+        row.push(optional(result.mbit_s, |mbit| format!("{mbit:.1}")));
+        if mixed {
+            for class in [Class::Multicast, Class::Unicast] {
+                row.push(optional(result.class_pps(class), whole));
+            }
+        }
+        let latency = result.latency();
+        row.push(optional(latency.map(|latency| latency.p50), micros));
+        row.push(optional(latency.map(|latency| latency.p99), micros));
+        row.push(result.path.clone());
+        row.push(faults(&result.counts));
+        row.push(result.void_trials.to_string());
+        self.push(row);
+        match result.limited_by {
+            Some(LimitedBy::Tester) => self.note(
+                ">=: the tester's limit: it could not offer or count more, the device may forward more."
+                    .into(),
+            ),
+            Some(LimitedBy::Most) => self.note(">=: no more was offered, as --most says.".into()),
+            Some(LimitedBy::Device) | None => {}
+        }
+        self.note_rest(&result.step, result.void_trials, result.error.as_deref());
+    }
+
+    /// The latencies found.
+    pub(super) fn of_latency(options: &Bench, steps: &[Latencies]) -> Self {
+        let title = format!(
+            "latency: from send call to arrival in microseconds; {} trials of {} s each",
+            options.repeat,
+            options.trial.as_secs_f64()
+        );
+        let mut head = step_head(false);
+        head.extend(["load pps", "min", "p50", "p99", "p99.9", "max", "p99 lowest – highest", "lost"]);
+        head.extend(["sent as", "faults", "void"]);
+        let mut table = Self::new(title, &head);
+        for result in steps {
+            let mut row = step_cells(&result.step);
+            row.push(whole(result.load_pps as f64));
+            let latency = result.latency_us;
+            row.push(optional(latency.map(|latency| latency.min), micros));
+            row.push(optional(latency.map(|latency| latency.p50), micros));
+            row.push(optional(latency.map(|latency| latency.p99), micros));
+            row.push(optional(latency.map(|latency| latency.p999), micros));
+            row.push(optional(latency.map(|latency| latency.max), micros));
+            row.push(result.p99_us.map_or("–".into(), |p99| format!("{:.1} – {:.1}", p99.min, p99.max)));
+            row.push(percent(result.counts.loss()));
+            row.extend([result.path.clone(), faults(&result.counts), result.void_trials.to_string()]);
+            table.push(row);
+            if result.counts.lost > 0 {
+                table.note(format!(
+                    "{} at {} pps: packets were lost, so the load is above the throughput, where RFC 2544 \
+                     (section 26.2) takes latency for meaningless.",
+                    result.step, result.load_pps
+                ));
+            }
+            table.note_rest(&result.step, result.void_trials, result.error.as_deref());
+        }
+        table
+    }
+
+    /// The delays found.
+    pub(super) fn of_join(options: &Bench, steps: &[Delays]) -> Self {
+        let title = format!(
+            "join: delay in milliseconds over all flows, outputs and {} repeats; median (lowest – highest)",
+            options.repeat
+        );
+        let mut head = step_head(false);
+        head.extend(["by", "join", "from command's end", "leave", "from command's end", "resolution"]);
+        let mut table = Self::new(title, &head);
+        let delay = |spread: &Option<Spread>| {
+            let ms = |us: f64| us / 1000.0;
+            spread.map_or("–".into(), |spread| {
+                format!("{:.3} ({:.3} – {:.3})", ms(spread.median), ms(spread.min), ms(spread.max))
+            })
+        };
+        for result in steps {
+            let mut row = step_cells(&result.step);
+            row.extend([result.by.to_owned(), delay(&result.join_us), delay(&result.join_from_end_us)]);
+            row.extend([delay(&result.leave_us), delay(&result.leave_from_end_us)]);
+            row.push(format!("{:.3}", result.resolution_us / 1000.0));
+            table.push(row);
+            table.note_rest(&result.step, 0, result.error.as_deref());
+        }
+        table.note("resolution: the time between two packets of a flow; no delay is known better.".into());
+        table
+    }
+
+    /// The capacities found.
+    pub(super) fn of_capacity(options: &Bench, steps: &[Capacity]) -> Self {
+        let title = format!(
+            "capacity: groups all forwarded without loss, {} trials of {} s each",
+            options.repeat,
+            options.trial.as_secs_f64()
+        );
+        let mut table =
+            Self::new(title, &["size B", "fan-out", "pps each", "groups", "failed at", "what failed"]);
+        for result in steps {
+            let at_least = if result.limited_by == LimitedBy::Device { "" } else { ">= " };
+            table.push(vec![
+                result.step.size.to_string(),
+                result.step.fanout.to_string(),
+                result.load_pps.to_string(),
+                format!("{at_least}{}", whole(f64::from(result.step.groups))),
+                result.failed_at.map_or("–".into(), |groups| whole(f64::from(groups))),
+                result.why.clone().unwrap_or_else(|| "–".into()),
+            ]);
+            match result.limited_by {
+                LimitedBy::Tester => table.note(TESTERS_LIMIT.into()),
+                LimitedBy::Most => table.note(">=: no more were tried, as --groups says.".into()),
+                LimitedBy::Device => {}
+            }
+            table.note_rest(&result.step, 0, result.error.as_deref());
+        }
+        table
+    }
+
+    /// What must be said of a step of any kind.
+    fn note_rest(&mut self, step: &Step, void_trials: usize, error: Option<&str>) {
+        if void_trials > 0 {
+            self.note(VOID.into());
+        }
+        if let Some(error) = error {
+            self.note(format!("{step}: {error}"));
+        }
+    }
+}
+
+/// The columns that name a step.
+fn step_head(mixed: bool) -> Vec<&'static str> {
+    let mut head = vec!["size B", "fan-out", "groups"];
+    if mixed {
+        head.push("unicast %");
+    }
+    head
+}
+
+/// A step's cells in them.
+fn step_cells(step: &Step) -> Vec<String> {
+    let mut cells = vec![step.size.to_string(), step.fanout.to_string(), step.groups.to_string()];
+    cells.extend(step.unicast_share.map(|share| share.to_string()));
+    cells
+}
+
+/// What went wrong beside loss, or that nothing did.
+fn faults(counts: &Counts) -> String {
+    let faults = counts.faults();
+    if faults.is_empty() { "none".into() } else { faults }
+}
+
+fn optional(value: Option<f64>, form: impl Fn(f64) -> String) -> String {
+    value.map_or_else(|| "–".into(), form)
+}
+
+fn range(spread: &Spread) -> String {
+    format!("{} – {}", whole(spread.min), whole(spread.max))
+}
+
+fn micros(value: f64) -> String {
+    format!("{value:.1}")
+}
