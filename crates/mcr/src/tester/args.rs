@@ -62,6 +62,7 @@ pub struct Bench {
     pub rx: Vec<Place>,
     /// UDP payloads in bytes, each measured by itself: sizes and `imix`. Or one mix: SIZE:WEIGHT,...
     #[arg(long, value_name = "LIST", default_value = "1400")]
+    #[serde(serialize_with = "mixes")]
     pub size: Vec<SizeList>,
     /// Outputs of the device for each flow: the first N receivers, and again with the next ports.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1")]
@@ -117,8 +118,7 @@ pub struct Bench {
 }
 
 /// What one `--size` says.
-#[derive(Debug, Clone, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone)]
 pub struct SizeList(pub Vec<Mix>);
 
 impl FromStr for SizeList {
@@ -213,6 +213,10 @@ fn parse_loss(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|loss| (0.0..1.0).contains(loss))
         .ok_or_else(|| "give a part of 1, as in 0 or 0.001".to_owned())
+}
+
+fn mixes<S: serde::Serializer>(lists: &[SizeList], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(lists.iter().flat_map(|list| &list.0))
 }
 
 fn text<T: ToString, S: serde::Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {

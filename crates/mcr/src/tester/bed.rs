@@ -14,6 +14,7 @@ use super::actor::{Actor, Pending, ask_all};
 use super::error::TesterError;
 use super::listener::{Heard, Listener, ListenerPlan, Span};
 use super::offer::{LanePlan, Offer, Offered, Run};
+use super::session::Cores;
 use super::size::Mix;
 use super::trial::{Arrived, Class, Trial};
 use crate::generator::clock;
@@ -47,9 +48,9 @@ pub(super) struct BedPlan {
     /// Each lane's class.
     pub(super) classes: Vec<Class>,
     pub(super) listeners: Vec<ListenerPlan>,
-    pub(super) tx_core: Option<u32>,
-    /// Receivers take them in turn; empty: wherever they may run.
-    pub(super) rx_cores: Vec<u32>,
+    /// Whether classes are told apart in each trial.
+    pub(super) mixed: bool,
+    pub(super) cores: Cores,
 }
 
 /// How a trial is made.
@@ -70,6 +71,7 @@ pub(super) struct Bed {
     /// Outputs of each listener.
     uses: Vec<u64>,
     classes: Vec<Class>,
+    mixed: bool,
     window: u64,
     stop: Stop,
 }
@@ -105,7 +107,7 @@ impl Bed {
     pub(super) fn open(plan: &BedPlan, stop: &Stop) -> Result<Self, TesterError> {
         let receivers = plan.listeners.len();
         let listener = |(at, listener): (usize, &ListenerPlan)| {
-            let core = plan.rx_cores.get(at % plan.rx_cores.len().max(1)).copied();
+            let core = plan.cores.rx.get(at % plan.cores.rx.len().max(1)).copied();
             let listener = listener.clone();
             let open = move || {
                 pin(core)?;
@@ -116,7 +118,7 @@ impl Bed {
         };
         let listeners = plan.listeners.iter().enumerate().map(listener).collect::<Result<_, _>>()?;
         let (lanes, sizes, core, stopped) =
-            (plan.lanes.clone(), plan.sizes.clone(), plan.tx_core, stop.clone());
+            (plan.lanes.clone(), plan.sizes.clone(), plan.cores.tx, stop.clone());
         let open = move || {
             pin(core)?;
             lanes[0].tx.enter()?;
@@ -128,6 +130,7 @@ impl Bed {
             lanes: plan.listeners.iter().map(|listener| listener.lane).collect(),
             uses: plan.listeners.iter().map(|listener| listener.uses.into()).collect(),
             classes: plan.classes.clone(),
+            mixed: plan.mixed,
             window: 0,
             stop: stop.clone(),
         })
@@ -194,7 +197,11 @@ impl Bed {
             self.lanes.iter().zip(finished).map(arrived).collect::<Result<_, TesterError>>()?;
         let duration_ns = u64::try_from(plan.duration.as_nanos()).unwrap_or(u64::MAX);
         let offer = (plan.rate, duration_ns);
-        Ok(Trial::judge(offer, &offered, &arrived, &self.classes, plan.accepted))
+        let (mut trial, times) = Trial::judge(offer, &offered, &arrived, &self.classes, plan.accepted);
+        if !self.mixed {
+            trial.classes.clear();
+        }
+        Ok((trial, times))
     }
 
     /// Begins new accounts and an offer at `rate` that goes on until it is ended.

@@ -14,8 +14,6 @@ pub struct Machine {
     pub cores: usize,
     /// Version of the kernel.
     pub kernel: String,
-    /// The machine's name.
-    pub host: String,
 }
 
 impl Machine {
@@ -26,13 +24,12 @@ impl Machine {
             let (key, value) = line.split_once(':')?;
             (key.trim() == "model name").then(|| value.trim().to_owned())
         };
-        let first_line = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let processors = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
         Self {
             cpu: cpuinfo.lines().find_map(model).unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: processors.max(1),
-            kernel: first_line("/proc/sys/kernel/osrelease"),
-            host: first_line("/proc/sys/kernel/hostname"),
+            kernel: kernel.trim().to_owned(),
         }
     }
 }

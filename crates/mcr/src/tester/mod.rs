@@ -24,7 +24,7 @@ mod plot;
 mod progress;
 pub mod report;
 pub mod search;
-mod session;
+pub mod session;
 pub mod size;
 pub mod step;
 pub mod table;
@@ -51,7 +51,7 @@ pub fn run<'a>(options: &'a Bench, stop: &Stop) -> Result<Report<'a>, TesterErro
         Test::Join => Results::Join(join::measure(&session)),
         Test::Capacity => Results::Capacity(capacity::measure(&session)),
     };
-    let report = Report::new(options, results, stop.requested());
+    let report = Report::new(options, session.cores.clone(), results, stop.requested());
     if let Some(folder) = &options.out {
         output::write(&report, folder)?;
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use plotters::coord::Shift;
 use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 
@@ -11,7 +12,13 @@ use super::step::Step;
 use super::table::whole;
 use super::throughput::Throughput;
 
-const SIZE: (u32, u32) = (900, 540);
+const SIZE: (u32, u32) = (1000, 540);
+
+/// The key's place at the right: its width, its first line and the distance of lines.
+const KEY_WIDTH: u32 = 240;
+const KEY_TOP: i32 = 60;
+const KEY_STEP: i32 = 24;
+
 const FONT: &str = "sans-serif";
 
 /// Lines told apart also without colour vision (Okabe and Ito 2008).
@@ -61,7 +68,7 @@ pub(super) fn throughput(path: &Path, steps: &[Throughput]) -> Result<(), Tester
     }
     let frame = Frame {
         title: "Throughput: median, lowest and highest".into(),
-        x: "UDP payload (bytes)",
+        x: "UDP payload (bytes, of a mix the mean)",
         y: "offered (packets/s)",
         logarithmic: false,
     };
@@ -121,8 +128,9 @@ fn plot(path: &Path, frame: &Frame<'_>, lines: &mut [Line]) -> Result<(), Tester
 }
 
 fn draw(path: &Path, frame: &Frame<'_>, lines: &[Line]) -> Result<(), Box<dyn std::error::Error>> {
-    let area = SVGBackend::new(path, SIZE).into_drawing_area();
-    area.fill(&WHITE)?;
+    let whole_area = SVGBackend::new(path, SIZE).into_drawing_area();
+    whole_area.fill(&WHITE)?;
+    let (area, key) = whole_area.split_horizontally(SIZE.0 - KEY_WIDTH);
     let points = || lines.iter().flat_map(|line| &line.points);
     let (x_min, x_max) = bounds(points().map(|point| point.x));
     let tops = points().map(|point| point.range.map_or(point.y, |(_, highest)| highest));
@@ -138,7 +146,21 @@ fn draw(path: &Path, frame: &Frame<'_>, lines: &[Line]) -> Result<(), Box<dyn st
     } else {
         lines_on(builder.build_cartesian_2d(x, 0.0..y_max.max(1.0) * 1.1)?, frame, lines)?;
     }
-    area.present()?;
+    draw_key(&key, lines)?;
+    whole_area.present()?;
+    Ok(())
+}
+
+/// Which line is which, beside the plot, where it hides no point.
+fn draw_key(
+    area: &DrawingArea<SVGBackend<'_>, Shift>,
+    lines: &[Line],
+) -> Result<(), Box<dyn std::error::Error>> {
+    for ((line, colour), row) in lines.iter().zip(COLOURS.iter().cycle()).zip(0..) {
+        let y = KEY_TOP + row * KEY_STEP;
+        area.draw(&PathElement::new([(0, y), (22, y)], colour.stroke_width(2)))?;
+        area.draw(&Text::new(line.name.clone(), (28, y - 8), (FONT, 15)))?;
+    }
     Ok(())
 }
 
@@ -169,10 +191,7 @@ where
         .draw()?;
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         let style = colour.stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(line.points.iter().map(|point| (point.x, point.y)), style))?
-            .label(&line.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], style));
+        chart.draw_series(LineSeries::new(line.points.iter().map(|point| (point.x, point.y)), style))?;
         chart.draw_series(
             line.points.iter().map(|point| Circle::new((point.x, point.y), 4, colour.filled())),
         )?;
@@ -181,13 +200,6 @@ where
             ranges.map(|(x, (lowest, highest))| PathElement::new([(x, lowest), (x, highest)], style)),
         )?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .label_font((FONT, 15))
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.4))
-        .draw()?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use super::capacity::Capacity;
 use super::join::Delays;
 use super::latency::Latencies;
 use super::machine::{self, Machine};
+use super::session::Cores;
 use super::table::Table;
 use super::throughput::Throughput;
 
@@ -37,6 +38,8 @@ pub struct Report<'a> {
     pub command: Vec<String>,
     /// All options, defaults included.
     pub settings: &'a Bench,
+    /// Where the tester's threads ran.
+    pub cores: Cores,
     /// Whether a signal ended it early.
     pub interrupted: bool,
     /// What was measured.
@@ -45,13 +48,14 @@ pub struct Report<'a> {
 
 impl<'a> Report<'a> {
     /// What `options` came to.
-    pub(super) fn new(options: &'a Bench, results: Results, interrupted: bool) -> Self {
+    pub(super) fn new(options: &'a Bench, cores: Cores, results: Results, interrupted: bool) -> Self {
         Self {
             mcrgen: env!("CARGO_PKG_VERSION"),
             time: machine::now(),
             machine: Machine::this(),
             command: std::env::args_os().map(|part| part.to_string_lossy().into_owned()).collect(),
             settings: options,
+            cores,
             interrupted,
             results,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mcast::Endpoint;
 use rustix::thread::{CpuSet, sched_getaffinity};
+use serde::Serialize;
 
 use super::args::{Bench, Test};
 use super::bed::{Bed, BedPlan};
@@ -31,8 +32,16 @@ const UNICAST_SHARE: u8 = 50;
 pub(super) struct Session<'a> {
     pub(super) options: &'a Bench,
     pub(super) stop: Stop,
-    tx_core: Option<u32>,
-    rx_cores: Vec<u32>,
+    pub(super) cores: Cores,
+}
+
+/// Where the tester's threads run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Cores {
+    /// The sender; absent: wherever it may.
+    pub tx: Option<u32>,
+    /// Receivers, which take them in turn; empty: wherever they may.
+    pub rx: Vec<u32>,
 }
 
 impl<'a> Session<'a> {
@@ -46,8 +55,7 @@ impl<'a> Session<'a> {
             // Better known now than after the measurement.
             fs::create_dir_all(folder).map_err(|error| TesterError::Write(folder.clone(), error))?;
         }
-        let (tx_core, rx_cores) = cores(options);
-        let session = Self { options, stop, tx_core, rx_cores };
+        let session = Self { options, stop, cores: cores(options) };
         let groups = session.groups();
         for fanout in &options.fanout {
             for groups in &groups {
@@ -198,8 +206,8 @@ impl<'a> Session<'a> {
             lanes: Vec::new(),
             classes: Vec::new(),
             listeners: Vec::new(),
-            tx_core: self.tx_core,
-            rx_cores: self.rx_cores.clone(),
+            mixed: step.unicast_share.is_some(),
+            cores: self.cores.clone(),
         };
         if share < 100 {
             // Shares are of all unicast flows together.
@@ -242,7 +250,7 @@ fn target(place: &Place, flows: NonZeroU16) -> Result<Target, TesterError> {
 }
 
 /// The sender's core and the receivers': as asked for, else the first there is and all others.
-fn cores(options: &Bench) -> (Option<u32>, Vec<u32>) {
+fn cores(options: &Bench) -> Cores {
     let own = sched_getaffinity(None).unwrap_or_default();
     let own: Vec<u32> = (0..).take(CpuSet::MAX_CPU).filter(|core| own.is_set(*core as usize)).collect();
     let tx = options.tx_core.or_else(|| own.first().copied());
@@ -250,5 +258,5 @@ fn cores(options: &Bench) -> (Option<u32>, Vec<u32>) {
         Some(list) => list.as_slice().to_vec(),
         None => own.into_iter().filter(|core| Some(*core) != tx).collect(),
     };
-    (tx, rx)
+    Cores { tx, rx }
 }

@@ -235,7 +235,7 @@ impl Trial {
             loss: counts.loss(),
             counts,
             worst_loss,
-            classes: if classes.contains(&Class::Unicast) { by_class } else { Vec::new() },
+            classes: by_class,
             tap_lost,
             latency_us: Latency::of(&times),
             verdict,
