@@ -1,0 +1,45 @@
+//! Group capacity.
+
+use testbed::skip_unless_available;
+
+use super::device::{Device, bench, results};
+
+/// A device that takes the first five flows and no other.
+#[test]
+fn the_capacity_is_found_to_the_group() {
+    skip_unless_available!();
+    let device = Device::new();
+    let line = format!(
+        "capacity {} --fanout 2 --size 18 --load 20 --trial 0.2 --repeat 1 --wait 0.5",
+        device.sides()
+    );
+    let result = &results(&line, &[("--setup", &device.setup_through("head -n 5"))])[0];
+    assert_eq!((&result["groups"], &result["failed_at"]), (&5.into(), &6.into()), "{result:#}");
+    assert_eq!(result["limited_by"], "device");
+    let why = result["why"].as_str().unwrap();
+    assert!(why.contains("239.2.1.6%d0:6000"), "{why}");
+    let tried: Vec<_> = result["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|attempt| attempt["groups"].as_u64().unwrap())
+        .collect();
+    assert_eq!(tried, [1, 2, 4, 8, 6, 5]);
+}
+
+/// A set-up that refuses so many has said so; one that refuses a single group is broken.
+#[test]
+fn a_list_ends_at_the_first_that_fails() {
+    skip_unless_available!();
+    let device = Device::new();
+    let line = format!("capacity {} --groups 1,3,7,9 --trial 0.1 --repeat 1 --wait 5", device.sides());
+    let refuse = format!("test $MCRGEN_GROUPS -lt 7 && {{ {}; }}", device.setup());
+    let result = &results(&line, &[("--setup", &refuse)])[0];
+    assert_eq!((&result["groups"], &result["failed_at"]), (&3.into(), &7.into()), "{result:#}");
+    assert!(result["why"].as_str().unwrap().contains("exit code 1"), "{result:#}");
+    let all = &results(&line.replace("1,3,7,9", "1,3"), &[("--setup", &refuse)])[0];
+    assert_eq!((&all["groups"], &all["limited_by"]), (&3.into(), &"most".into()), "{all:#}");
+    let broken = bench(&line, &[("--setup", "exit 9")]);
+    assert_eq!(broken.code(), 1, "{broken:?}");
+    assert!(broken.json()["results"][0]["error"].as_str().unwrap().contains("exit code 9"), "{broken:?}");
+}

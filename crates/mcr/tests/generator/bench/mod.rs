@@ -1,0 +1,9 @@
+//! `mcrgen bench` against devices whose figures are known.
+
+mod classes;
+mod delays;
+mod device;
+mod ends;
+mod groups;
+mod rates;
+mod refusals;

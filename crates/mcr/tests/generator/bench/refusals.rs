@@ -1,0 +1,70 @@
+//! What is refused, with which exit code and what words.
+
+use testbed::skip_unless_available;
+
+use super::device::{Device, bench};
+
+#[test]
+fn command_lines_that_cannot_be_measured() {
+    skip_unless_available!();
+    let device = Device::new();
+    let sides = device.sides();
+    let tx = device.fan.sender.netns().name();
+    let rx = device.fan.receivers[0].netns().name();
+    for (line, says) in [
+        (
+            format!("throughput --tx 239.1.1.1%s0:5000/nowhere-{tx} --rx 239.2.1.1%d0:6000/{rx}"),
+            "cannot enter",
+        ),
+        (format!("throughput --tx 239.1.1.1%s0:5000//dev/null --rx 239.2.1.1%d0:6000/{rx}"), "cannot enter"),
+        (
+            format!("throughput --tx 239.1.1.1%s0:5000/{tx} --rx 239.2.1.1%absent:6000/{rx}"),
+            "absent does not exist",
+        ),
+        (format!("throughput --tx 239.1.1.1:5000/{tx} --rx 239.2.1.1%d0:6000/{rx}"), "names no interface"),
+        (format!("throughput --tx 239.1.1.1%s0/{tx} --rx 239.2.1.1%d0:6000/{rx}"), "names no port"),
+        (format!("throughput {sides} --size 17"), "18 to 65507"),
+        (format!("throughput {sides} --size 18:0"), "a weight is"),
+        (format!("throughput {sides} --loss 1"), "a part of 1"),
+        (format!("throughput {sides} --rx 239.2.1.1%d0:6000/{rx} --fanout 3"), "would take the same packets"),
+        (
+            format!("throughput {sides} --groups 65535 --tx 239.255.255.1%s0:5000/{tx}"),
+            "cannot be used multiple",
+        ),
+        (
+            format!("matrix --tx 239.255.255.1%s0:5000/{tx} --rx 239.2.1.1%d0:6000/{rx} --groups 300"),
+            "run past",
+        ),
+        (format!("latency {sides} --loss 0.1"), "--loss says nothing to latency"),
+        (format!("throughput {sides} --load 5"), "--load says nothing to throughput"),
+        (format!("capacity {sides} --load 5,6"), "one --load"),
+        (format!("mixed {sides}"), "at least one --unicast"),
+        (format!("mixed {sides} --unicast 10.0.0.1:7"), "has no '='"),
+        (format!("join --tx 239.1.1.1%s0:5000/{tx} --rx 10.10.2.100:6000/{rx}"), "joins nothing"),
+        (format!("join {sides} --join true"), "--leave"),
+    ] {
+        let finished = bench(&line, &[]);
+        assert_eq!(finished.code(), 2, "{line}: {finished:?}");
+        assert!(finished.stderr.contains(says), "{line}: {finished:?}");
+    }
+}
+
+/// A set-up that fails, and one after which nothing comes, leave the step without a result and say why.
+#[test]
+fn steps_without_a_result() {
+    skip_unless_available!();
+    let device = Device::new();
+    let line = format!("throughput {} --fanout 2 --groups 2 --wait 0.3 --trial 0.1", device.sides());
+    for (setup, says) in [("echo busy >&2; exit 3", "exit code 3"), ("true", "4 of 4 flows did not arrive")] {
+        let finished = bench(&line, &[("--setup", setup)]);
+        assert_eq!(finished.code(), 1, "{finished:?}");
+        let document = finished.json();
+        let error = document["results"][0]["error"].as_str().unwrap();
+        assert!(error.contains(says), "{error}");
+        assert!(document["results"][0]["pps"].is_null(), "{document:#}");
+    }
+    let half = bench(&line, &[("--setup", &device.setup_through("head -n 1"))]);
+    let document = half.json();
+    let error = document["results"][0]["error"].as_str().unwrap();
+    assert!(error.contains("2 of 4 flows did not arrive: 239.2.1.2%d0:6000/"), "{error}");
+}
