@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const POLL: Duration = Duration::from_millis(1);
 
+/// Characters of a command that an error shows.
+const SHOWN_MAX: usize = 80;
+
 /// What a command is told of the step.
 #[derive(Debug, Clone)]
 pub(super) struct Told<'a> {
@@ -46,7 +49,7 @@ pub(super) fn run(
     told: &Told<'_>,
     stop: &Stop,
 ) -> Result<Ran, TesterError> {
-    let failed = |how: String| TesterError::Command { what, command: command.to_owned(), how };
+    let failed = |how: String| TesterError::Command { what, command: shortened(command), how };
     let input = flows_file(told).map_err(|error| TesterError::Process("hand flows to a command", error))?;
     let spaced =
         |endpoints: &[Endpoint]| endpoints.iter().map(Endpoint::to_string).collect::<Vec<_>>().join(" ");
@@ -83,6 +86,13 @@ pub(super) fn run(
             None => std::thread::sleep(POLL),
         }
     }
+}
+
+/// As much of a command as tells it from others.
+fn shortened(command: &str) -> String {
+    let line = command.lines().next().unwrap_or_default();
+    let start: String = line.chars().take(SHOWN_MAX).collect();
+    if start.len() < command.len() { format!("{start} ...") } else { start }
 }
 
 fn how(status: ExitStatus) -> String {
@@ -153,9 +163,15 @@ mod tests {
 
     #[test]
     fn failures_are_told() {
-        for (command, says) in [("exit 3", "exit code 3"), ("kill -9 $$", "signal")] {
+        let long = format!("exit 3; {}", "x".repeat(100));
+        for (command, says) in [
+            ("exit 3", "exit code 3: exit 3"),
+            ("kill -9 $$", "signal"),
+            (&long, "xxx ..."),
+            ("exit 3\ntrue", "exit code 3: exit 3 ..."),
+        ] {
             let error = with_told(|told| run("set-up", command, told, &Stop::default()).unwrap_err());
-            assert!(error.to_string().contains(says), "{error}");
+            assert!(error.to_string().contains(says) && error.to_string().len() < 160, "{error}");
         }
     }
 }

@@ -55,7 +55,7 @@ pub enum TesterError {
     Command {
         /// Which of them.
         what: &'static str,
-        /// As it was given.
+        /// As it was given, or its beginning.
         command: String,
         /// What became of it.
         how: String,

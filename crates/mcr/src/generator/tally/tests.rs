@@ -99,3 +99,20 @@ fn a_super_frame_is_its_segments() {
     assert_eq!((tally.received(), tally.distinct()), (3, 3));
     assert!(tally.report(None).is_clean());
 }
+
+#[test]
+fn a_window_keeps_strays_apart() {
+    let mut tally = Tally::within(&target("239.1.1.1%lo:5000", 2), 10..20);
+    for (to, flow, sequence) in [
+        ("239.1.1.1", 0, 10),
+        ("239.1.1.2", 1, 19),
+        ("239.1.1.1", 0, 9),
+        ("239.1.1.1", 0, 20),
+        ("239.1.1.1", 1, 11),
+    ] {
+        take(&mut tally, &packet(to, 5000, &payload(flow, sequence, 100)));
+    }
+    let report = tally.report(None);
+    assert_eq!((report.received, report.lost, tally.strays()), (2, 0, 3));
+    assert_eq!(tally.latencies().len(), 2);
+}
