@@ -199,7 +199,7 @@ mod tests {
                 counts[1]
             })
             .collect();
-        assert_eq!(order, [0, 1, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(order, [0, 0, 1, 0, 0, 0, 1, 0]);
     }
 
     proptest! {

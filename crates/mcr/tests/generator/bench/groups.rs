@@ -9,10 +9,8 @@ use super::device::{Device, bench, results};
 fn the_capacity_is_found_to_the_group() {
     skip_unless_available!();
     let device = Device::new();
-    let line = format!(
-        "capacity {} --fanout 2 --size 18 --load 20 --trial 0.2 --repeat 1 --wait 0.5",
-        device.sides()
-    );
+    let line =
+        format!("capacity {} --fanout 2 --size 18 --load 20 --trial 0.2 --repeat 1 --wait 3", device.sides());
     let result = &results(&line, &[("--setup", &device.setup_through("head -n 5"))])[0];
     assert_eq!((&result["groups"], &result["failed_at"]), (&5.into(), &6.into()), "{result:#}");
     assert_eq!(result["limited_by"], "device");

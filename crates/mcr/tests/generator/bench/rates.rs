@@ -118,7 +118,7 @@ fn latency_at_each_load() {
     let device = Device::new();
     let folder = device.folder();
     let line = format!(
-        "latency {} --fanout 2 --load 500,2000 --trial 0.2 --repeat 2 --out {folder}",
+        "latency {} --fanout 2 --load 500,2000 --trial 0.2 --repeat 4 --out {folder}",
         device.sides()
     );
     let results = results(&line, &[("--setup", &device.setup())]);
@@ -128,7 +128,7 @@ fn latency_at_each_load() {
         let latency = |key: &str| result["latency_us"][key].as_f64().unwrap();
         let order = ["min", "p50", "p99", "p999", "max"].map(latency);
         assert!(order[0] > 0.0 && order.is_sorted(), "{order:?}");
-        assert_eq!(result["trials"].as_array().unwrap().len(), 2);
+        assert_eq!(result["trials"].as_array().unwrap().len(), 4);
     }
     let plot = fs::read_to_string(Path::new(&folder).join("latency-1400-2-1.svg")).unwrap();
     for text in ["load (packets/s)", "latency (microseconds)", "p99.9"] {

@@ -63,7 +63,8 @@ fn steps_without_a_result() {
         assert!(error.contains(says), "{error}");
         assert!(document["results"][0]["pps"].is_null(), "{document:#}");
     }
-    let half = bench(&line, &[("--setup", &device.setup_through("head -n 1"))]);
+    let half =
+        bench(&line.replace("--wait 0.3", "--wait 3"), &[("--setup", &device.setup_through("head -n 1"))]);
     let document = half.json();
     let error = document["results"][0]["error"].as_str().unwrap();
     assert!(error.contains("2 of 4 flows did not arrive: 239.2.1.2%d0:6000/"), "{error}");
