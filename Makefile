@@ -13,7 +13,7 @@ FISH       ?= fish/vendor_completions.d
 
 export CARGO
 
-.PHONY: help build deps test bench instructions soak check lint deny demo install completions deb test-deb test-old-kernel fuzz
+.PHONY: help build deps test bench peers instructions soak check lint deny demo install completions deb test-deb test-old-kernel fuzz
 .DEFAULT_GOAL := build
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make demo      generator, relay and two receivers in namespaces (root)"
 	@echo "make test      unit, property, doc and namespace tests (root, or the last are skipped)"
 	@echo "make bench     throughput and latency floors (root)"
+	@echo "make peers     MCR beside other relays, by the adapters in bench/ (root)"
 	@echo "make instructions  instructions of a worker's loop for each datagram, by valgrind"
 	@echo "make soak      a relay under traffic, disturbed for SOAK_SECONDS (7200) (root)"
 	@echo "make check     formatting, lints, licences, sources and duplicates of dependencies"
@@ -44,6 +45,10 @@ test: deps
 
 bench: deps build
 	$(CARGO) bench --locked -p mcr --bench floors
+
+peers: build
+	@scripts/deps build test peers
+	$(CARGO) bench --locked -p mcr --bench peers
 
 # The runner must be of the crate's own version.
 GUNGRAUN := $(shell sed -n 's/^gungraun = "=\(.*\)"/\1/p' Cargo.toml)

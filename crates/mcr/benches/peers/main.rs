@@ -1,6 +1,6 @@
 //! MCR beside what else relays multicast, on the same machine, in the same run, in the same namespaces.
 //!
-//! `make bench` as root. Each relay is driven by an adapter script (bench/README.md); they take turns within each
+//! `make peers` as root. Each relay is driven by an adapter script (bench/README.md); they take turns within each
 //! repeat, so that a machine that slows down slows all of them. Every frame has the size the wire would carry. A
 //! repeat counts only where the sender reaches [`SENDER_LEAST`] with nobody listening. Results go to bench/results.
 
