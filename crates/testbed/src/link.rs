@@ -100,6 +100,15 @@ impl Link {
         self.netns.tool(&format!("ethtool -K {} {feature} {state}", self.name)).map(drop)
     }
 
+    /// Lets every UDP frame leave as the wire would carry it, never as a super-frame; its checksum is still the device's.
+    ///
+    /// # Errors
+    /// When `ethtool` refuses.
+    pub fn wire_size(&self) -> Result<()> {
+        self.offload("tx", true)?;
+        self.offload("tx-udp-segmentation", false)
+    }
+
     /// Routes all IPv4 multicast of senders and receivers that name no interface this way.
     ///
     /// # Errors

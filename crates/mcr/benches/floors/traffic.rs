@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use testbed::{Chain, Daemon, Link, Netns, Programs, Relay, Stats, eventually, rule, run};
+use testbed::{Chain, Daemon, Netns, Programs, Relay, Stats, eventually, rule, run};
 
 const PROGRAMS: Programs =
     Programs { mcrd: env!("CARGO_BIN_EXE_mcrd"), mcrctl: env!("CARGO_BIN_EXE_mcrctl") };
@@ -49,10 +49,10 @@ impl Run {
     /// Sends and receives all of an offer.
     pub(crate) fn of(offer: &Offer) -> Result<Self> {
         let chain = Chain::new("bench", offer.relays)?;
-        wire_size(&chain.sender.link)?;
+        chain.sender.link.wire_size()?;
         let mut relays = Vec::new();
         for (hop, place) in (1..).zip(&chain.relays) {
-            wire_size(&place.egress.link)?;
+            place.egress.link.wire_size()?;
             let (input, output) = (format!("239.1.{hop}.1%r-in:5000"), hop + 1);
             let file = rule("hop", &input, &[format!("239.1.{output}.1%r-out:5000")]);
             // Neighbours in the row on different cores.
@@ -146,10 +146,4 @@ fn mcrgen(netns: &Netns, core: usize, arguments: &[&str]) -> Command {
     let mut command = netns.command("taskset");
     command.args(["-c", &core.to_string(), MCRGEN, "--json"]).args(arguments);
     command
-}
-
-/// Every frame leaves this link as the wire would carry it; its checksum is still the device's.
-pub(crate) fn wire_size(link: &Link) -> Result<()> {
-    link.offload("tx", true)?;
-    link.offload("tx-udp-segmentation", false)
 }

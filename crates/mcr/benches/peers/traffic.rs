@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use testbed::{Chain, Daemon, Fan, Link, Netns, Port, run};
+use testbed::{Chain, Daemon, Fan, Netns, Port, run};
 
 use crate::adapter::{Adapter, Running};
 use crate::busy::busy;
@@ -62,10 +62,10 @@ pub(crate) fn through(adapter: &Adapter, outputs: u8, offer: Offer) -> Result<Ou
 /// Sends through relays in a row, and has a receiver look at every packet: `mcrgen recv`'s report, and what was sent.
 pub(crate) fn examined(adapter: &Adapter, relays: u8, offer: Offer) -> Result<(Value, Outcome)> {
     let chain = Chain::new("peers", relays)?;
-    wire_size(&chain.sender.link)?;
+    chain.sender.link.wire_size()?;
     let mut running = Vec::new();
     for (hop, place) in (1..).zip(&chain.relays) {
-        wire_size(&place.egress.link)?;
+        place.egress.link.wire_size()?;
         let relay = adapter.start(place.netns(), if hop % 2 == 1 { RELAY_CORE } else { SENDER_CORE })?;
         let (from, to) = (group(adapter, hop), group(adapter, hop + 1));
         relay.add("r-in", &from, 5000, &[format!("{to}%r-out:5000")])?;
@@ -102,8 +102,8 @@ fn prepare(place: &Fan) -> Result<()> {
     {
         netns.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
     }
-    wire_size(&place.sender.link)?;
-    place.egress.iter().try_for_each(|port| wire_size(&port.link))
+    place.sender.link.wire_size()?;
+    place.egress.iter().try_for_each(|port| port.link.wire_size())
 }
 
 fn offered(sender: &Port, receivers: &[Port], offer: Offer) -> Result<Outcome> {
@@ -133,10 +133,4 @@ fn mcrgen(netns: &Netns, core: usize, arguments: &[&str]) -> Command {
     let mut command = netns.command("taskset");
     command.args(["-c", &core.to_string(), MCRGEN, "--json"]).args(arguments);
     command
-}
-
-/// Every frame leaves this link as the wire would carry it; its checksum is still the device's.
-fn wire_size(link: &Link) -> Result<()> {
-    link.offload("tx", true)?;
-    link.offload("tx-udp-segmentation", false)
 }

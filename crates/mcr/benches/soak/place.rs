@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use testbed::{Fan, Link, Netns, Programs, Relay, eventually, rule};
+use testbed::{Fan, Netns, Programs, Relay, eventually, rule};
 
 const PROGRAMS: Programs =
     Programs { mcrd: env!("CARGO_BIN_EXE_mcrd"), mcrctl: env!("CARGO_BIN_EXE_mcrctl") };
@@ -33,9 +33,9 @@ impl Place {
         // Nothing but traffic on the links, or it could not be told from what else arrives and leaves.
         fan.sender.netns().sysctl("net.ipv6.conf.s0.disable_ipv6", "1")?;
         fan.relay().sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
-        wire_size(&fan.sender.link)?;
+        fan.sender.link.wire_size()?;
         for port in &fan.egress {
-            wire_size(&port.link)?;
+            port.link.wire_size()?;
         }
         let mut relay = Relay::start(PROGRAMS, fan.relay(), &rules())?;
         let pid = relay.daemon().pid().into();
@@ -98,10 +98,4 @@ pub(crate) fn mcrgen(netns: &Netns, arguments: &[&str]) -> Command {
 /// When there is none.
 pub(crate) fn number(document: &Value, name: &str) -> u64 {
     document[name].as_u64().unwrap_or_else(|| panic!("no number {name} in {document:#}"))
-}
-
-/// Every frame leaves this link as the wire would carry it; its checksum is still the device's.
-fn wire_size(link: &Link) -> Result<()> {
-    link.offload("tx", true)?;
-    link.offload("tx-udp-segmentation", false)
 }
