@@ -170,7 +170,9 @@ impl Bed {
             }
             std::thread::sleep(POLL);
         };
-        offering.end()?;
+        // What is still on its way would be a stray of the trial that follows.
+        let offered = offering.end()?;
+        self.wait_stragglers(&offered)?;
         self.check_stop()?;
         Ok((missing, all, rate))
     }
