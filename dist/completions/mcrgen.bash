@@ -221,7 +221,7 @@ _mcrgen() {
             return 0
             ;;
         mcrgen__subcmd__recv)
-            opts="-h --flows --duration --count --json --help"
+            opts="-h --flows --duration --silence --count --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -232,6 +232,10 @@ _mcrgen() {
                     return 0
                     ;;
                 --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --silence)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

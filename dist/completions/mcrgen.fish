@@ -42,7 +42,8 @@ complete -c mcrgen -n "__fish_mcrgen_using_subcommand send" -l dscp -d 'Differen
 complete -c mcrgen -n "__fish_mcrgen_using_subcommand send" -l json -d 'Print one JSON object on standard output instead of text'
 complete -c mcrgen -n "__fish_mcrgen_using_subcommand send" -s h -l help -d 'Print help'
 complete -c mcrgen -n "__fish_mcrgen_using_subcommand recv" -l flows -d 'Number of flows' -r
-complete -c mcrgen -n "__fish_mcrgen_using_subcommand recv" -l duration -d 'End after this many seconds. Without it too, 2 s of silence after the first packet end the run' -r
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand recv" -l duration -d 'End after this many seconds; sooner if there is silence' -r
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand recv" -l silence -d 'End after this many seconds without a packet, once there was one' -r
 complete -c mcrgen -n "__fish_mcrgen_using_subcommand recv" -l count -d 'End with this many different packets over all flows; what lacks of them is lost' -r
 complete -c mcrgen -n "__fish_mcrgen_using_subcommand recv" -l json -d 'Print one JSON object on standard output instead of text'
 complete -c mcrgen -n "__fish_mcrgen_using_subcommand recv" -s h -l help -d 'Print help'

@@ -161,7 +161,9 @@ fn send(place: &Place, pps: u64) -> Result<Value> {
 /// Starts a receiver of groups 239.N.0.0 and so on.
 fn receive(port: &Port, group: u8, flows: usize) -> Result<Daemon> {
     let (to, flows) = (format!("239.{group}.0.0%d0:6000"), flows.to_string());
-    let receiver = mcrgen(port.netns(), &["recv", &to, "--flows", &flows, "--duration", "600"]);
+    // A link that flaps on a busy machine is silent for seconds.
+    let arguments = ["recv", &to, "--flows", &flows, "--duration", "600", "--silence", "60"];
+    let receiver = mcrgen(port.netns(), &arguments);
     let mut receiver = Daemon::start("mcrgen recv", receiver)?;
     receiver.wait_line(|line| line.starts_with("ready: "), SOON);
     Ok(receiver)

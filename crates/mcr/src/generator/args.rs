@@ -78,9 +78,12 @@ pub struct Recv {
     /// Number of flows.
     #[arg(long, value_name = "N", default_value = "1")]
     pub flows: NonZeroU16,
-    /// End after this many seconds. Without it too, 2 s of silence after the first packet end the run.
+    /// End after this many seconds; sooner if there is silence.
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub duration: Option<Duration>,
+    /// End after this many seconds without a packet, once there was one.
+    #[arg(long, value_name = "S", value_parser = parse_seconds, default_value = "2")]
+    pub silence: Duration,
     /// End with this many different packets over all flows; what lacks of them is lost.
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,

@@ -13,9 +13,6 @@ use super::target::Target;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// A run ends after this long without a packet, once there was one.
-const SILENCE_NS: u64 = 2 * SECOND_NS;
-
 /// How long a complete run still listens, for duplicates of the last packets.
 const LINGER_NS: u64 = 100_000_000;
 
@@ -25,9 +22,11 @@ const WAIT_MAX: Duration = Duration::from_millis(50);
 /// Nice value of a receiver: it takes little time, but must have it before its ring is full.
 const NICE: i32 = -10;
 
-/// When a run ends, besides silence and signals.
-#[derive(Debug, Clone, Copy, Default)]
+/// When a run ends, besides signals.
+#[derive(Debug, Clone, Copy)]
 pub struct Until {
+    /// After this time without a packet, once there was one.
+    pub silence: Duration,
     /// After this time from its start.
     pub duration: Option<Duration>,
     /// With this many different packets received; loss is then what lacks of them.
@@ -93,8 +92,8 @@ pub fn run(
             complete_at = Some(now);
         }
         // Silence is judged by when the ring was last looked into: a receiver kept off its core is not silence.
-        let silent = tally.received() == before && heard.is_some_and(|heard| is_silent(heard, looked_ns));
-        if silent || is_over(now, start, until, complete_at) {
+        let silent = tally.received() == before && heard.is_some_and(|heard| until.is_silent(heard, looked_ns));
+        if silent || until.is_over(now, start, complete_at) {
             break;
         }
         if now >= report_at {
@@ -109,39 +108,43 @@ pub fn run(
     Ok(RecvReport { tally, tap_lost: tap.lost()?, duration_s, pps })
 }
 
-fn is_silent(heard: Heard, looked_ns: u64) -> bool {
-    looked_ns.saturating_sub(heard.last_ns) >= SILENCE_NS
-}
+impl Until {
+    fn is_silent(&self, heard: Heard, looked_ns: u64) -> bool {
+        Duration::from_nanos(looked_ns.saturating_sub(heard.last_ns)) >= self.silence
+    }
 
-fn is_over(now: u64, start: u64, until: Until, complete_at: Option<u64>) -> bool {
-    let elapsed = Duration::from_nanos(now - start);
-    until.duration.is_some_and(|duration| elapsed >= duration)
-        || complete_at.is_some_and(|at| now - at >= LINGER_NS)
+    fn is_over(&self, now: u64, start: u64, complete_at: Option<u64>) -> bool {
+        let elapsed = Duration::from_nanos(now - start);
+        self.duration.is_some_and(|duration| elapsed >= duration)
+            || complete_at.is_some_and(|at| now - at >= LINGER_NS)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ENDLESS: Until = Until { silence: Duration::from_secs(2), duration: None, count: None };
+
     #[test]
     fn waits_as_long_as_nothing_ends_it() {
-        assert!(!is_over(1000 * SECOND_NS, 0, Until::default(), None));
+        assert!(!ENDLESS.is_over(1000 * SECOND_NS, 0, None));
     }
 
     #[test]
     fn silence_counts_from_the_last_packet() {
         let heard = Heard { first_ns: 0, last_ns: SECOND_NS };
-        assert!(!is_silent(heard, 3 * SECOND_NS - 1));
-        assert!(is_silent(heard, 3 * SECOND_NS));
-        assert!(!is_silent(heard, 0), "looked before the packet came");
+        assert!(!ENDLESS.is_silent(heard, 3 * SECOND_NS - 1));
+        assert!(ENDLESS.is_silent(heard, 3 * SECOND_NS));
+        assert!(!ENDLESS.is_silent(heard, 0), "looked before the packet came");
     }
 
     #[test]
     fn ends_at_its_duration_and_soon_after_its_count() {
-        let until = Until { duration: Some(Duration::from_secs(1)), count: None };
-        assert!(is_over(SECOND_NS, 0, until, None));
+        let until = Until { duration: Some(Duration::from_secs(1)), ..ENDLESS };
+        assert!(until.is_over(SECOND_NS, 0, None));
         let complete_at = Some(SECOND_NS);
-        assert!(!is_over(SECOND_NS + LINGER_NS - 1, 0, Until::default(), complete_at));
-        assert!(is_over(SECOND_NS + LINGER_NS, 0, Until::default(), complete_at));
+        assert!(!ENDLESS.is_over(SECOND_NS + LINGER_NS - 1, 0, complete_at));
+        assert!(ENDLESS.is_over(SECOND_NS + LINGER_NS, 0, complete_at));
     }
 }

@@ -88,6 +88,18 @@ fn nothing_received_fails() {
 }
 
 #[test]
+fn silence_ends_a_run_after_as_long_as_is_asked_for() {
+    skip_unless_available!();
+    let cable = Cable::new();
+    // A packet a second.
+    for (silence, received) in [("--silence 0.2", 1), ("--silence 20 --count 3", 3)] {
+        let receiver = cable.receiver(&format!("239.1.1.1%d0:5000 --duration 25 {silence}"));
+        let _ = cable.send("239.1.1.1%s0:5000 --rate 1 --count 3");
+        assert_eq!(receiver.report().0["received"], received, "{silence}");
+    }
+}
+
+#[test]
 fn fragments_are_said_not_taken_for_silence() {
     skip_unless_available!();
     let cable = Cable::new();
