@@ -7,19 +7,23 @@ use mcast::reassembly::Whole;
 use mcast::wire::{Datagram, Malformed, Piece};
 use rustc_hash::FxHashMap;
 
-use crate::counters::{Counters, LegCounter};
+use crate::counters::Counters;
 use crate::drop_reason::DropReason;
+use crate::flows::Flows;
 use crate::fragments::Fragments;
 use crate::hosts::Hosts;
-use crate::legs::{Egress, Legs};
+use crate::leg::Egress;
 use crate::matcher::{Matcher, Verdict};
 use crate::round::Round;
 use crate::sys::ring::{Arrival, Frame, LinkTarget, Ring, Span};
-use crate::table::{FlowEntry, Table};
+use crate::table::Table;
 
-/// Datagrams taken before a flush: enough for full sends when behind, and a small part of a ring, whose
-/// slots are held meanwhile.
-const ROUND_DATAGRAMS: usize = 1024;
+/// Datagrams taken before a flush. What is behind is sent in long runs, also where a thousand flows take turns: a run
+/// costs little more than a datagram. It is there already, so nothing waits for it.
+const ROUND_DATAGRAMS: usize = 4096;
+
+/// Part of a ring's slots that a round may hold: those it has not released are missing where frames arrive.
+const ROUND_SHARE: usize = 3;
 
 /// Datagrams queued on legs after which no further frame is taken: with a large fan-out a round of full length
 /// takes seconds, and a change of rules or the order to stop would wait for its end.
@@ -29,22 +33,18 @@ const ROUND_SENDS: usize = 8192;
 #[derive(Debug)]
 pub struct Forwarder {
     matcher: Matcher,
-    /// What becomes of each flow.
-    flows: Vec<Flow>,
-    legs: Legs,
+    flows: Flows,
     hosts: Hosts,
     round: Round,
-    /// Datagrams queued on legs in this round.
-    sends: usize,
+    /// Whether the last round ended for the number of its sends, not for want of frames.
+    laden: bool,
 }
 
-#[derive(Debug)]
-struct Flow {
-    slot: u32,
-    /// A range of all legs.
-    legs: std::ops::Range<u32>,
-    /// Slots of its legs that are pending.
-    pending: Vec<u32>,
+/// What a round has to send: datagrams, and how often one was queued on a leg.
+#[derive(Debug, Clone, Copy, Default)]
+struct Queued {
+    datagrams: usize,
+    sends: usize,
 }
 
 impl Forwarder {
@@ -52,15 +52,9 @@ impl Forwarder {
     pub fn new(table: Table) -> Self {
         let matcher = Matcher::new(&table);
         let hosts = Hosts::new(table.legs());
-        let mut legs = Vec::new();
-        let flow = |entry: FlowEntry| {
-            let start = legs.len() as u32;
-            legs.extend(entry.legs);
-            Flow { slot: entry.slot, legs: start..legs.len() as u32, pending: entry.pending }
-        };
-        let flows = table.flows.into_iter().map(flow).collect();
-        let legs = Legs::new(legs);
-        Self { matcher, flows, legs, hosts, round: Round::with_capacity(2 * ROUND_DATAGRAMS), sends: 0 }
+        let flows = Flows::new(table.flows);
+        let round = Round::with_capacity(2 * ROUND_DATAGRAMS);
+        Self { matcher, flows, hosts, round, laden: false }
     }
 
     /// Relays what the ring holds, up to a round; answers how many frames that were. Releasing them is left to the
@@ -73,51 +67,51 @@ impl Forwarder {
         sockets: &FxHashMap<u32, OwnedFd>,
     ) -> usize {
         let mut frames = 0;
-        self.sends = 0;
+        let most = ROUND_DATAGRAMS.min(ring.slots().div_ceil(ROUND_SHARE));
+        let mut queued = Queued::default();
         fragments.begin_round();
-        let route = Route { matcher: &self.matcher, flows: &self.flows };
-        while frames < ROUND_DATAGRAMS
-            && self.round.count() < ROUND_DATAGRAMS
-            && self.sends < ROUND_SENDS
-            && ring.has_room()
-        {
+        while frames < most && queued.datagrams < most && queued.sends < ROUND_SENDS && ring.has_room() {
             let Some(arrival) = ring.receive() else { break };
             frames += 1;
             let Arrival::Frame(frame) = arrival else {
                 self.round.drop(DropReason::Truncated, 1);
                 continue;
             };
-            let egress = Egress { ring, counters, sockets, hosts: &self.hosts };
-            self.sends += match route.frame(&frame, &mut self.legs, &mut self.round, egress) {
-                Some(sends) => sends,
-                None => match route.fragment(&frame, fragments, ring, &mut self.round) {
-                    Some(whole) => {
-                        let egress = Egress { ring, counters, sockets, hosts: &self.hosts };
-                        route.whole(&frame, whole, &mut self.legs, &mut self.round, egress)
-                    }
-                    None => 0,
-                },
+            let mut route = Route {
+                matcher: &self.matcher,
+                flows: &mut self.flows,
+                round: &mut self.round,
+                queued: &mut queued,
             };
+            let egress = Egress { ring, counters, sockets, hosts: &self.hosts };
+            if route.frame(&frame, egress) {
+                continue;
+            }
+            if let Some(whole) = route.fragment(&frame, fragments, ring) {
+                route.whole(&frame, whole, Egress { ring, counters, sockets, hosts: &self.hosts });
+            }
         }
         if frames > 0 {
-            let egress = Egress { ring, counters, sockets, hosts: &self.hosts };
-            self.legs.flush(&mut self.round, egress);
+            self.flows.flush(&mut self.round, Egress { ring, counters, sockets, hosts: &self.hosts });
             self.round.drop(DropReason::Fragment, fragments.take_dropped());
             self.round.settle(counters, fragments.held());
         }
+        self.laden = queued.sends >= ROUND_SENDS;
         frames
     }
 
     /// Whether the last round ended for the number of its sends, not for want of frames.
     pub fn is_laden(&self) -> bool {
-        self.sends >= ROUND_SENDS
+        self.laden
     }
 }
 
-/// The part of a forwarder that frames do not change.
+/// The way of frames through a forwarder.
 struct Route<'a> {
     matcher: &'a Matcher,
-    flows: &'a [Flow],
+    flows: &'a mut Flows,
+    round: &'a mut Round,
+    queued: &'a mut Queued,
 }
 
 /// A datagram off a ring.
@@ -133,33 +127,32 @@ struct Arrived<'a> {
 }
 
 impl Route<'_> {
-    /// Answers how many datagrams it queued on legs; `None`: the frame is a fragment.
-    fn frame(&self, frame: &Frame, legs: &mut Legs, round: &mut Round, egress: Egress<'_>) -> Option<usize> {
+    /// Queues a frame's datagrams on the legs of their flow, or drops it; answers `false` where it is a fragment.
+    fn frame(&mut self, frame: &Frame, egress: Egress<'_>) -> bool {
         let reason = match frame.target {
             LinkTarget::OtherHost => DropReason::OtherHost,
             LinkTarget::Own => DropReason::OwnFrame,
             LinkTarget::Us => match Datagram::parse_ip(egress.ring.bytes(frame.packet), frame.checksum) {
-                Err(Malformed::Fragment) => return None,
+                Err(Malformed::Fragment) => return false,
                 Err(malformed) => reason_for(malformed),
                 Ok(datagram) => {
                     let Frame { ifindex, segment, packet: memory, .. } = *frame;
                     let frames = segments(segment, &datagram) as u64;
-                    let arrived = Arrived { ifindex, datagram, memory, segment, frames };
-                    return Some(self.datagram(&arrived, legs, round, egress));
+                    self.datagram(&Arrived { ifindex, datagram, memory, segment, frames }, egress);
+                    return true;
                 }
             },
         };
-        round.drop(reason, 1);
-        Some(0)
+        self.round.drop(reason, 1);
+        true
     }
 
     /// Takes a fragment that a rule may want; answers the datagram it completes: its memory and its frames.
     fn fragment(
-        &self,
+        &mut self,
         frame: &Frame,
         fragments: &mut Fragments,
         ring: &mut Ring,
-        round: &mut Round,
     ) -> Option<(Whole, Span)> {
         let reason = match Piece::parse_ip(ring.bytes(frame.packet)) {
             Err(malformed) => reason_for(malformed),
@@ -175,87 +168,44 @@ impl Route<'_> {
                 }
             }
         };
-        round.drop(reason, 1);
+        self.round.drop(reason, 1);
         None
     }
 
-    /// Answers how many datagrams it queued on legs.
-    fn whole(
-        &self,
-        frame: &Frame,
-        (whole, memory): (Whole, Span),
-        legs: &mut Legs,
-        round: &mut Round,
-        egress: Egress<'_>,
-    ) -> usize {
+    fn whole(&mut self, frame: &Frame, (whole, memory): (Whole, Span), egress: Egress<'_>) {
         let (ifindex, frames) = (frame.ifindex, u64::from(whole.pieces));
         match whole.header.datagram(egress.ring.bytes(memory)) {
             Ok(datagram) => {
-                let arrived = Arrived { ifindex, datagram, memory, segment: None, frames };
-                self.datagram(&arrived, legs, round, egress)
+                self.datagram(&Arrived { ifindex, datagram, memory, segment: None, frames }, egress);
             }
-            Err(malformed) => {
-                round.drop(reason_for(malformed), frames);
-                0
-            }
+            Err(malformed) => self.round.drop(reason_for(malformed), frames),
         }
     }
 
-    /// Answers how many datagrams it queued on legs.
-    fn datagram(
-        &self,
-        arrived: &Arrived<'_>,
-        legs: &mut Legs,
-        round: &mut Round,
-        egress: Egress<'_>,
-    ) -> usize {
+    fn datagram(&mut self, arrived: &Arrived<'_>, egress: Egress<'_>) {
         let reason = match self.matcher.find(arrived.ifindex, &arrived.datagram) {
             // No port of anybody's (RFC 6335, section 6): an output that keeps it could not be sent to.
             _ if arrived.datagram.destination_port == 0 => DropReason::Malformed,
-            Verdict::Flow(flow) => {
-                return self.relay(&self.flows[flow as usize], arrived, legs, round, egress);
-            }
+            Verdict::Flow(flow) => return self.relay(flow, arrived, egress),
             Verdict::WrongSource => DropReason::WrongSource,
             Verdict::NoRule => DropReason::NoRule,
             Verdict::Own => DropReason::OwnFrame,
         };
-        round.drop(reason, arrived.frames);
-        0
+        self.round.drop(reason, arrived.frames);
     }
 
-    /// Queues each datagram of what arrived on each leg of its flow; answers how many that were.
-    fn relay(
-        &self,
-        flow: &Flow,
-        arrived: &Arrived<'_>,
-        legs: &mut Legs,
-        round: &mut Round,
-        egress: Egress<'_>,
-    ) -> usize {
+    /// Queues each datagram of what arrived on each leg of its flow.
+    fn relay(&mut self, flow: u32, arrived: &Arrived<'_>, egress: Egress<'_>) {
         let (memory, datagram) = (egress.ring.bytes(arrived.memory), &arrived.datagram);
         // The payload is a part of that memory, so the difference of their addresses is its offset.
         let offset = datagram.payload.as_ptr().addr() - memory.as_ptr().addr();
         let payload = arrived.memory.part(offset, datagram.payload.len());
         let segment = arrived.segment.map_or(usize::MAX, |bytes| bytes.get().into());
-        let (mut start, mut count) = (0, 0);
-        loop {
-            let bytes = (payload.len() - start).min(segment);
-            let part = payload.part(start, bytes);
-            let number = round.push(flow.slot, bytes);
-            for leg in flow.legs.clone() {
-                legs.push(leg, datagram, part, number, round, egress);
-            }
-            count += 1;
-            start += bytes;
-            if start >= payload.len() {
-                break;
-            }
-        }
-        for slot in &flow.pending {
-            egress.counters.add_leg(*slot, LegCounter::Pending, count);
-        }
-        round.reassembled(arrived.frames - count);
-        flow.legs.len() * count as usize
+        let count = segments(arrived.segment, datagram);
+        let legs = self.flows.push(flow, datagram, payload, segment, self.round, egress);
+        self.round.reassembled(arrived.frames - count as u64);
+        self.queued.datagrams += count;
+        self.queued.sends += legs * count;
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Start {
     pub slots: u32,
     /// Ask the rings again and again instead of sleeping.
     pub busy_poll: bool,
+    /// While frames come fast, let them gather for so long, microseconds; 0: never.
+    pub max_wait_us: u32,
 }
 
 /// Worker to supervisor.

@@ -1,30 +1,52 @@
-//! One leg: the headers its datagrams get, its batch, and what the kernel answers to a send.
+//! One leg: the headers its datagrams get, and what the kernel answers to a send.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use mcast::wire::Datagram;
+use rustc_hash::FxHashMap;
 
-use crate::batch::{Batch, SEGMENTS_MAX};
-use crate::counters::{LegCounter, WorkerCounter};
+use crate::batch::{Batch, ECN_MASK, Kept, SEGMENTS_MAX};
+use crate::counters::{Counters, LegCounter, WorkerCounter};
 use crate::envelope::Envelope;
-use crate::legs::Egress;
+use crate::hosts::Hosts;
 use crate::raw;
-use crate::round::Round;
 use crate::sys::error_queue::take_returned;
-use crate::sys::ring::Span;
+use crate::sys::ring::Ring;
 use crate::table::{LegEntry, SourceChoice};
-
-/// The low bits of TOS and traffic class (RFC 3168, section 5): kept as they come.
-const ECN_MASK: u8 = 0b11;
 
 /// Single datagrams after which a leg that gave segments up tries them again: what refused them, as an MTU that dipped,
 /// may be over without a new table. A refusal costs one system call and no datagram.
-const SINGLES_BEFORE_RETRY: u32 = 1 << 12;
+const SINGLES_BEFORE_RETRY: usize = 1 << 12;
 
-/// A leg with what waits to be sent on it.
+/// What sending takes, apart from the legs themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct Egress<'a> {
+    /// The ring the payloads are in.
+    pub ring: &'a Ring,
+    /// Where results are counted.
+    pub counters: &'a Counters,
+    /// The egress sockets, by the number the supervisor gave them.
+    pub sockets: &'a FxHashMap<u32, OwnedFd>,
+    /// To whom an ICMP error belongs.
+    pub hosts: &'a Hosts,
+}
+
+/// Which datagrams of a batch a leg's kernel took, bit by bit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken(pub u64);
+
+impl Taken {
+    fn part(part: &Range<usize>) -> Self {
+        let up_to = |end: usize| if end >= SEGMENTS_MAX { u64::MAX } else { (1 << end) - 1 };
+        Self(up_to(part.end) & !up_to(part.start))
+    }
+}
+
+const _: () = assert!(SEGMENTS_MAX == u64::BITS as usize);
+
+/// A leg.
 #[derive(Debug)]
 pub struct Leg {
     entry: LegEntry,
@@ -33,104 +55,119 @@ pub struct Leg {
     /// Whether segmented sends work: the device or path may refuse them.
     segments: bool,
     /// Datagrams sent singly since they were refused.
-    singles: u32,
+    singles: usize,
     /// Identification of the next datagram that is fragmented here, not by the kernel.
     identification: u32,
-    /// What waits; present from the first datagram to the end of the round.
-    pub batch: Option<Batch>,
 }
 
 impl Leg {
-    /// A leg with nothing to send.
+    /// A leg as the table has it.
     pub fn new(entry: LegEntry) -> Self {
         let headers = if entry.address.is_ipv4() { 20 + 8 } else { 40 + 8 };
         let whole_bytes = (entry.mtu as usize).saturating_sub(headers);
-        Self { entry, whole_bytes, segments: true, singles: 0, identification: 0, batch: None }
+        Self { entry, whole_bytes, segments: true, singles: 0, identification: 0 }
     }
 
-    /// Its slot among the counters.
-    pub fn slot(&self) -> u32 {
-        self.entry.slot
-    }
-
-    /// The headers a datagram gets here; none where its TTL is used up.
-    pub fn envelope(&self, datagram: &Datagram<'_>) -> Option<Envelope> {
+    /// The headers datagrams get here; none where their TTL is used up.
+    fn envelope(&self, kept: &Kept) -> Option<Envelope> {
         let ttl = match self.entry.ttl {
             Some(ttl) => ttl,
-            None => datagram.ttl.checked_sub(1).filter(|&ttl| ttl > 0)?,
+            None => kept.ttl.checked_sub(1).filter(|&ttl| ttl > 0)?,
         };
         let traffic_class = match self.entry.dscp {
-            Some(dscp) => dscp << 2 | datagram.traffic_class & ECN_MASK,
-            None => datagram.traffic_class,
+            Some(dscp) => dscp << 2 | kept.traffic_class & ECN_MASK,
+            None => kept.traffic_class,
         };
-        let port = self.entry.port.unwrap_or(datagram.destination_port);
+        let port = self.entry.port.unwrap_or(kept.destination_port);
         let source = match self.entry.source {
             SourceChoice::Kernel => None,
-            SourceChoice::Keep => Some(datagram.source),
+            SourceChoice::Keep => kept.source,
             SourceChoice::Address(source) => Some(source),
         };
         let destination = SocketAddr::new(self.entry.address, port);
-        let source_port = self.entry.keeps_port.then_some(datagram.source_port);
+        let source_port = self.entry.keeps_port.then_some(kept.source_port);
         Some(Envelope { destination, ifindex: self.entry.ifindex, source, source_port, ttl, traffic_class })
     }
 
-    /// Queues a datagram, sending first what it cannot join.
-    pub fn append(
-        &mut self,
-        envelope: Envelope,
-        payload: Span,
-        number: u16,
-        round: &mut Round,
-        egress: Egress<'_>,
-    ) {
-        let most = if self.segments && !self.entry.keeps_port && payload.len() <= self.whole_bytes {
-            self.entry.batch.map_or(SEGMENTS_MAX, usize::from).min(SEGMENTS_MAX)
+    /// Sends a batch, whose payloads are in `slices`, and counts the outcome. `None`: its TTL is used up.
+    pub fn send(&mut self, batch: &Batch, slices: &[IoSlice<'_>], egress: Egress<'_>) -> Option<Taken> {
+        let kept = batch.kept()?;
+        let Some(envelope) = self.envelope(kept) else {
+            egress.counters.add_leg(self.entry.slot, LegCounter::Ttl, batch.count() as u64);
+            return None;
+        };
+        if !self.segments {
+            self.singles += batch.count();
+            self.segments = self.singles >= SINGLES_BEFORE_RETRY;
+        }
+        let (all, mut taken) = (0..batch.count(), Taken::default());
+        let most = self.burst_max(batch);
+        if most >= all.len() {
+            self.send_part(&envelope, batch, &all, slices, &mut taken, egress);
+            return Some(taken);
+        }
+        let mut some = [IoSlice::new(&[]); SEGMENTS_MAX];
+        for start in all.clone().step_by(most) {
+            let part = start..(start + most).min(all.end);
+            let count = batch.slices(&part, egress.ring, &mut some);
+            self.send_part(&envelope, batch, &part, &some[..count], &mut taken, egress);
+        }
+        Some(taken)
+    }
+
+    /// Datagrams of a batch that may leave in one send.
+    fn burst_max(&self, batch: &Batch) -> usize {
+        // One longer than the MTU leaves alone, to be fragmented; a segment may not exceed the MTU.
+        if self.segments && !self.entry.keeps_port && batch.segment() <= self.whole_bytes {
+            self.entry.batch.map_or(SEGMENTS_MAX, usize::from).clamp(1, SEGMENTS_MAX)
         } else {
             1
-        };
-        if !self.batch.get_or_insert_default().admits(&envelope, payload.len(), most) {
-            self.flush(round, egress);
-        }
-        let batch = self.batch.get_or_insert_default();
-        batch.append(envelope, payload, number);
-        if most == 1 {
-            // A shorter one behind it would make it a segment, which may not exceed the MTU.
-            batch.close();
         }
     }
 
-    /// Sends what waits and counts the outcome.
-    pub fn flush(&mut self, round: &mut Round, egress: Egress<'_>) {
-        let Some(mut batch) = self.batch.take() else { return };
-        let all = 0..batch.spans().len();
-        if !self.segments {
-            self.singles += 1;
-            self.segments = self.singles >= SINGLES_BEFORE_RETRY;
-        }
-        self.identification = self.identification.wrapping_add(1);
-        match self.send(&batch, all.clone(), egress) {
+    fn send_part(
+        &mut self,
+        envelope: &Envelope,
+        batch: &Batch,
+        part: &Range<usize>,
+        slices: &[IoSlice<'_>],
+        taken: &mut Taken,
+        egress: Egress<'_>,
+    ) {
+        let segment = if part.len() > 1 { u16::try_from(batch.segment()).ok() } else { None };
+        match self.submit(envelope, slices, segment, egress) {
             Ok(()) => {
-                if all.len() > 1 {
+                if segment.is_some() {
                     // It may be set still from a table before this one.
                     egress.counters.set_leg(self.entry.slot, LegCounter::GsoOff, 0);
                 }
-                self.took(&batch, all, round, egress);
+                taken.0 |= Taken::part(part).0;
+                self.took(part.len(), batch.bytes(part).len(), egress);
             }
-            Err(error) if all.len() > 1 && refuses_segments(&error) => {
-                self.send_apart(&batch, round, egress);
+            Err(error) if segment.is_some() && refuses_segments(&error) => {
+                self.send_apart(envelope, batch, part, taken, egress);
             }
-            Err(error) => self.refused(all.len(), &error, egress),
+            Err(error) => self.refused(part.len(), &error, egress),
         }
-        batch.clear();
-        self.batch = Some(batch);
     }
 
     /// One by one, where a segmented send was refused; if that works, segments are given up.
-    fn send_apart(&mut self, batch: &Batch, round: &mut Round, egress: Egress<'_>) {
-        for at in 0..batch.spans().len() {
-            match self.send(batch, at..at + 1, egress) {
+    fn send_apart(
+        &mut self,
+        envelope: &Envelope,
+        batch: &Batch,
+        part: &Range<usize>,
+        taken: &mut Taken,
+        egress: Egress<'_>,
+    ) {
+        let mut slices = [IoSlice::new(&[]); SEGMENTS_MAX];
+        for at in part.clone() {
+            let one = at..at + 1;
+            let count = batch.slices(&one, egress.ring, &mut slices);
+            match self.submit(envelope, &slices[..count], None, egress) {
                 Ok(()) => {
-                    self.took(batch, at..at + 1, round, egress);
+                    taken.0 |= Taken::part(&one).0;
+                    self.took(1, batch.bytes(&one).len(), egress);
                     (self.segments, self.singles) = (false, 0);
                     egress.counters.set_leg(self.entry.slot, LegCounter::GsoOff, 1);
                 }
@@ -139,8 +176,13 @@ impl Leg {
         }
     }
 
-    fn send(&self, batch: &Batch, part: Range<usize>, egress: Egress<'_>) -> io::Result<()> {
-        let Some(envelope) = batch.envelope() else { return Ok(()) };
+    fn submit(
+        &mut self,
+        envelope: &Envelope,
+        slices: &[IoSlice<'_>],
+        segment: Option<u16>,
+        egress: Egress<'_>,
+    ) -> io::Result<()> {
         // Kept from a host that has no address yet: the kernel would put in its own, beside our checksum.
         if envelope.source.is_some_and(|source| source.is_unspecified()) {
             return Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
@@ -148,18 +190,12 @@ impl Leg {
         let Some(socket) = egress.sockets.get(&self.entry.socket) else {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         };
-        let mut slices = [IoSlice::new(&[]); SEGMENTS_MAX];
-        let spans = &batch.spans()[part.clone()];
-        for (slice, span) in slices.iter_mut().zip(spans) {
-            *slice = IoSlice::new(egress.ring.bytes(*span));
-        }
-        let segment = batch.segment_of(&part);
-        let send = || match spans {
+        self.identification = self.identification.wrapping_add(1);
+        let send = || match slices {
             [only] if self.entry.keeps_port => {
-                let mtu = self.entry.mtu as usize;
-                raw::send(&envelope, socket.as_fd(), egress.ring.bytes(*only), mtu, self.identification)
+                raw::send(envelope, socket.as_fd(), only, self.entry.mtu as usize, self.identification)
             }
-            _ => envelope.send(socket.as_fd(), &slices[..spans.len()], segment).map(drop),
+            _ => envelope.send(socket.as_fd(), slices, segment).map(drop),
         };
         match send() {
             Ok(()) => Ok(()),
@@ -167,23 +203,14 @@ impl Leg {
             // The socket is shared by legs, and an ICMP error that came back for any of them is reported
             // once, by whichever send comes next, which is then not carried out.
             Err(_) => {
-                while let Some(returned) = take_returned(socket.as_fd()) {
-                    if let Some(slot) = egress.hosts.slot(returned.destination) {
-                        egress.counters.add_leg(slot, LegCounter::Unreachable, 1);
-                        let errno = returned.errno.unsigned_abs().into();
-                        egress.counters.set_leg(slot, LegCounter::LastError, errno);
-                    }
-                }
+                charge_returned(socket, egress);
                 send()
             }
         }
     }
 
-    fn took(&self, batch: &Batch, part: Range<usize>, round: &mut Round, egress: Egress<'_>) {
-        let counters = egress.counters;
-        let count = part.len() as u64;
-        let bytes: usize = batch.spans()[part.clone()].iter().map(|span| span.len()).sum();
-        batch.numbers()[part].iter().for_each(|&number| round.taken(number));
+    fn took(&self, count: usize, bytes: usize, egress: Egress<'_>) {
+        let (counters, count) = (egress.counters, count as u64);
         counters.add_worker(WorkerCounter::Submitted, count);
         for (leg, worker, n) in [
             (LegCounter::Sent, WorkerCounter::Sent, count),
@@ -204,6 +231,16 @@ impl Leg {
     }
 }
 
+/// Empties a socket's error queue, each error counted on the leg that sends to its destination.
+fn charge_returned(socket: &OwnedFd, egress: Egress<'_>) {
+    while let Some(returned) = take_returned(socket.as_fd()) {
+        if let Some(slot) = egress.hosts.slot(returned.destination) {
+            egress.counters.add_leg(slot, LegCounter::Unreachable, 1);
+            egress.counters.set_leg(slot, LegCounter::LastError, returned.errno.unsigned_abs().into());
+        }
+    }
+}
+
 /// The kernel had no room: a full qdisc or send buffer. Trying again at once would find none either.
 fn is_for_want_of_room(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
@@ -213,4 +250,17 @@ fn is_for_want_of_room(error: &io::Error) -> bool {
 /// answers to a segmented send.
 fn refuses_segments(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Taken;
+
+    #[test]
+    fn parts_are_bits_in_order() {
+        assert_eq!(Taken::part(&(0..1)), Taken(1));
+        assert_eq!(Taken::part(&(2..4)), Taken(0b1100));
+        assert_eq!(Taken::part(&(0..64)), Taken(u64::MAX));
+        assert_eq!(Taken::part(&(63..64)), Taken(1 << 63));
+    }
 }

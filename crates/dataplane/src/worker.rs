@@ -4,17 +4,20 @@
 //! neither allocates nor locks, logs or reads a clock per packet.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::set_current_timer_slack;
 
 use crate::confine;
 use crate::counters::{Counters, WorkerCounter};
 use crate::forward::Forwarder;
 use crate::fragments::Fragments;
 use crate::ipc::{self, FromWorker, Severity, Start, ToWorker};
+use crate::moderation::Moderation;
 use crate::sandbox;
 use crate::sys::ring::Ring;
 use crate::table::Table;
@@ -73,7 +76,17 @@ struct Worker {
     /// Absent until the first table.
     forwarder: Option<Forwarder>,
     busy_poll: bool,
+    moderation: Moderation,
     stopping: bool,
+}
+
+/// What ends a wait before its time.
+#[derive(Debug, Clone, Copy)]
+enum Until {
+    /// A frame, or word from the supervisor.
+    Frames,
+    /// Word from the supervisor alone.
+    Told,
 }
 
 /// Where a ring's reader stands, for its successor: two marks, between which a release is under way.
@@ -104,6 +117,9 @@ impl Worker {
         let [bytes4, bytes6] = start.ring_bytes;
         let rings = [map(ring4, bytes4, MARKS[0])?, map(ring6, bytes6, MARKS[1])?];
         let fragments = Fragments::succeed(&counters);
+        // Or a wait would be 50 microseconds longer than asked for.
+        let least = Some(NonZeroU64::MIN);
+        set_current_timer_slack(least).map_err(|error| setup("set the timer slack")(error.into()))?;
         confine::confine(start.core, start.user)?;
         sandbox::seal()?;
         Ok(Self {
@@ -114,6 +130,7 @@ impl Worker {
             sockets: FxHashMap::default(),
             forwarder: None,
             busy_poll: start.busy_poll,
+            moderation: Moderation::new(wait_max(start)),
             stopping: false,
         })
     }
@@ -154,10 +171,13 @@ impl Worker {
                 }
                 continue;
             };
-            let mut frames = 0;
-            let mut laden = false;
+            let (mut frames, mut laden) = (0, false);
             for (ring, marks) in self.rings.iter_mut().zip(MARKS) {
-                frames += forwarder.round(ring, &mut self.fragments, &self.counters, &self.sockets);
+                let found = forwarder.round(ring, &mut self.fragments, &self.counters, &self.sockets);
+                if found > 0 {
+                    self.moderation.note(found, ring.arrived());
+                }
+                frames += found;
                 laden |= forwarder.is_laden();
                 let position = ring.position().into();
                 self.counters.set_worker(marks.relayed, position);
@@ -165,20 +185,31 @@ impl Worker {
                 self.counters.set_worker(marks.released, position);
             }
             rounds += 1;
-            if frames == 0 {
-                if self.stopping {
-                    return self.stopped();
-                }
-                let due = self.fragments.expire(&self.counters);
-                if self.wait(if self.busy_poll { Some(Duration::ZERO) } else { due })? {
-                    return Ok(());
-                }
-            } else if laden || rounds % ROUNDS_PER_CONTROL == 0 {
-                self.fragments.expire(&self.counters);
-                if self.wait(Some(Duration::ZERO))? {
-                    return Ok(());
-                }
+            if frames == 0 && self.stopping {
+                return self.stopped();
             }
+            if self.rest(frames, laden || rounds % ROUNDS_PER_CONTROL == 0)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Between two rounds: waits where there is nothing to do, and looks at the control socket where that is due; answers
+    /// whether the supervisor is gone.
+    fn rest(&mut self, frames: usize, control_due: bool) -> Result<bool, WorkerError> {
+        if frames == 0 {
+            self.moderation.idle();
+            let due = self.fragments.expire(&self.counters);
+            return self.wait(Until::Frames, if self.busy_poll { Some(Duration::ZERO) } else { due });
+        }
+        if control_due {
+            self.fragments.expire(&self.counters);
+        }
+        match self.moderation.wait(frames) {
+            // Told to stop, it is to see the end of what is in its rings.
+            Some(gather) if !self.stopping => self.wait(Until::Told, Some(gather)),
+            _ if control_due => self.wait(Until::Told, Some(Duration::ZERO)),
+            _ => Ok(false),
         }
     }
 
@@ -188,8 +219,8 @@ impl Worker {
         ipc::send(&self.control, &FromWorker::Stopped, &[]).map_err(WorkerError::Control)
     }
 
-    /// Waits for frames or word from the supervisor; answers whether that is gone.
-    fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, WorkerError> {
+    /// Waits for word from the supervisor, and for frames if they are to end it; answers whether the supervisor is gone.
+    fn wait(&mut self, until: Until, timeout: Option<Duration>) -> Result<bool, WorkerError> {
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: timeout.as_secs().cast_signed(),
             tv_nsec: timeout.subsec_nanos().into(),
@@ -199,7 +230,11 @@ impl Worker {
             PollFd::new(&self.rings[0], PollFlags::IN),
             PollFd::new(&self.rings[1], PollFlags::IN),
         ];
-        match poll(&mut fds, timeout.as_ref()) {
+        let watched = match until {
+            Until::Frames => &mut fds[..],
+            Until::Told => &mut fds[..1],
+        };
+        match poll(watched, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(WorkerError::Poll(error.into())),
         }
@@ -241,6 +276,11 @@ impl Worker {
         }
         Ok(false)
     }
+}
+
+/// A worker that polls without sleeping never lets frames gather.
+fn wait_max(start: &Start) -> Duration {
+    Duration::from_micros(if start.busy_poll { 0 } else { start.max_wait_us.into() })
 }
 
 /// Reads a table from the memory behind the one descriptor.

@@ -146,6 +146,9 @@ fn write_worker(text: &mut String, worker: &WorkerOptions) {
     if let Some(busy_poll) = worker.busy_poll {
         text.push_str(&format!("busy_poll = {busy_poll}\n"));
     }
+    if let Some(max_wait_us) = worker.max_wait_us {
+        text.push_str(&format!("max_wait_us = {max_wait_us}\n"));
+    }
 }
 
 type Node<'i> = Spanned<DeValue<'i>>;
@@ -279,14 +282,12 @@ impl Reader<'_> {
                     None => self.note(node.span().start, "busy_poll is a switch: write true or false"),
                 },
                 "max_wait_us" => {
-                    let message =
-                        "max_wait_us is not in this version: remove it; workers never wait for a batch";
-                    self.note(key.span().start, message);
+                    let range = 0..=WorkerOptions::MAX_WAIT_US_MAX;
+                    worker.max_wait_us = self.read_number("max_wait_us", "microseconds", node, range);
                 }
                 other => {
-                    let message =
-                        format!("unknown key {other:?}: [worker] has cores, ring_mib and busy_poll");
-                    self.note(key.span().start, message);
+                    let known = "[worker] has cores, ring_mib, busy_poll and max_wait_us";
+                    self.note(key.span().start, format!("unknown key {other:?}: {known}"));
                 }
             }
         }

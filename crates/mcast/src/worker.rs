@@ -13,11 +13,20 @@ pub struct WorkerOptions {
     pub ring_mib: Option<NonZeroU16>,
     /// Whether workers poll without sleeping; absent: they sleep.
     pub busy_poll: Option<bool>,
+    /// Longest wait for more packets while they come fast, in microseconds, 0 for none; absent:
+    /// [`MAX_WAIT_US_DEFAULT`](Self::MAX_WAIT_US_DEFAULT).
+    pub max_wait_us: Option<u16>,
 }
 
 impl WorkerOptions {
     /// Ring size in MiB where none is given. It bounds both memory and the worst queueing delay.
     pub const RING_MIB_DEFAULT: NonZeroU16 = const { NonZeroU16::new(32).unwrap() };
+
+    /// Wait in microseconds where none is given.
+    pub const MAX_WAIT_US_DEFAULT: u16 = 50;
+
+    /// Longest wait in microseconds.
+    pub const MAX_WAIT_US_MAX: u16 = 1000;
 
     /// Largest ring in MiB.
     pub const RING_MIB_MAX: u16 = 1024;

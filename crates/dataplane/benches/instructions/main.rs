@@ -14,7 +14,7 @@ use gungraun::{
 use recorded::{Recorded, Shape};
 
 /// Datagrams of a round: as many as a worker takes before it sends.
-const DATAGRAMS: u64 = 1024;
+const DATAGRAMS: u64 = 4096;
 
 /// A limit for a whole round, from instructions for each datagram.
 fn at_most(each: u64) -> LibraryBenchmarkConfig {

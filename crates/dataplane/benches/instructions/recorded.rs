@@ -13,8 +13,11 @@ use dataplane::table::{FlowEntry, FlowKey, LegEntry, SourceChoice, Table};
 use rustc_hash::FxHashMap;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-/// Slots: a worker's round takes all of them.
-const SLOTS: usize = 1024;
+/// Slots of the ring, as many as a worker's IPv4 ring has by default.
+const SLOTS: usize = 12_288;
+
+/// Datagrams in it: those of a worker's longest round.
+const DATAGRAMS: usize = 4096;
 
 /// UDP payload of each.
 const PAYLOAD: usize = 1400;
@@ -64,9 +67,9 @@ impl Recorded {
         let forwarder = Forwarder::new(table(shape, port));
         let sockets = FxHashMap::from_iter([(0, out.into())]);
         let mut recorded = Self { ring, forwarder, fragments, counters, sockets, _sink: sink };
-        fill(&memory, shape);
+        fill(&memory, 0, shape);
         recorded.relay();
-        fill(&memory, shape);
+        fill(&memory, DATAGRAMS, shape);
         recorded
     }
 
@@ -74,12 +77,12 @@ impl Recorded {
     pub(crate) fn relay(&mut self) {
         let mut frames = 0;
         // With many outputs a round ends before the ring does.
-        while frames < SLOTS {
+        while frames < DATAGRAMS {
             frames +=
                 self.forwarder.round(&mut self.ring, &mut self.fragments, &self.counters, &self.sockets);
             self.ring.release();
         }
-        assert_eq!(frames, SLOTS, "frames were left, or came from nowhere");
+        assert_eq!(frames, DATAGRAMS, "frames were left, or came from nowhere");
     }
 }
 
@@ -109,11 +112,11 @@ fn table(shape: Shape, port: u16) -> Table {
     Table { generation: 1, flows: flows.collect(), own: Vec::new() }
 }
 
-/// Puts a datagram into each slot, and hands it over.
-fn fill(memory: &File, shape: Shape) {
-    for slot in 0..SLOTS {
-        let frame = slot_bytes(shape, slot as u32);
-        memory.write_all_at(&frame, (slot * SLOT_BYTES) as u64).expect("write a slot");
+/// Puts a datagram into each slot from one on, and hands it over.
+fn fill(memory: &File, first: usize, shape: Shape) {
+    for number in 0..DATAGRAMS {
+        let frame = slot_bytes(shape, number as u32);
+        memory.write_all_at(&frame, ((first + number) * SLOT_BYTES) as u64).expect("write a slot");
     }
 }
 

@@ -228,6 +228,11 @@ impl Ring {
         self.release();
     }
 
+    /// How many frames it can hold.
+    pub fn slots(&self) -> usize {
+        self.slots as usize
+    }
+
     /// The slot the next frame arrives in.
     pub fn position(&self) -> u32 {
         self.next

@@ -43,6 +43,7 @@ engine = "userspace"
 cores = "0,2-3"
 ring_mib = 64
 busy_poll = false
+max_wait_us = 0
 "#;
     let file = RuleFile::parse(text).unwrap();
     let names: Vec<_> = file.rules.iter().map(|rule| rule.name.as_str()).collect();
@@ -52,6 +53,7 @@ busy_poll = false
     assert_eq!(file.worker.cores.as_ref().unwrap().as_slice(), [0, 2, 3]);
     assert_eq!(file.worker.ring_mib.unwrap().get(), 64);
     assert_eq!(file.worker.busy_poll, Some(false));
+    assert_eq!(file.worker.max_wait_us, Some(0));
     assert_eq!(RuleFile::parse(&file.to_toml()).unwrap(), file);
 }
 
@@ -92,7 +94,7 @@ outputs = [5]
 cores = "0,9999"
 ring_mib = 0
 busy_poll = 1
-max_wait_us = 50
+max_wait_us = 1001
 threads = 1
 "#;
     assert_mistakes(
@@ -116,8 +118,8 @@ threads = 1
             "19:9 \"9999\" is not a core",
             "20:12 ring_mib is out of range: write a whole number of MiB from 1 to 1024",
             "21:13 busy_poll is a switch: write true or false",
-            "22:1 max_wait_us is not in this version: remove it",
-            "23:1 unknown key \"threads\": [worker] has cores, ring_mib and busy_poll",
+            "22:15 max_wait_us is out of range: write a whole number of microseconds from 0 to 1000",
+            "23:1 unknown key \"threads\": [worker] has cores, ring_mib, busy_poll and max_wait_us",
         ],
     );
     assert_mistakes("worker = 1\n[rule]\n", &["1:1 worker is a table", "2:2 a rule stands under [[rule]]"]);
@@ -246,10 +248,12 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
 fn worker() -> impl Strategy<Value = WorkerOptions> {
     use prop::option::of;
     let cores = of("[0-9](,1[0-9](-2[0-9])?)?");
-    (cores, of(1u16..=1024), of(any::<bool>())).prop_map(|(cores, ring_mib, busy_poll)| WorkerOptions {
+    let options = (cores, of(1u16..=1024), of(any::<bool>()), of(0u16..=1000));
+    options.prop_map(|(cores, ring_mib, busy_poll, max_wait_us)| WorkerOptions {
         cores: cores.map(|cores| cores.parse().unwrap()),
         ring_mib: ring_mib.and_then(|mib| mib.try_into().ok()),
         busy_poll,
+        max_wait_us,
     })
 }
 
@@ -271,7 +275,7 @@ proptest! {
     #[test]
     fn no_toml_makes_the_reader_panic(
         lines in prop::collection::vec(
-            "(\\[\\[rule\\]\\]|\\[worker\\]|(name|input|outputs|engine|cores|ring_mib|x) = (1|-1|true|1.5|\"\\PC{0,12}\"|\\[\\]|\\[1, \"a\"\\]|\\{ group = \"é\", port = 0 \\}|1979-05-27))",
+            "(\\[\\[rule\\]\\]|\\[worker\\]|(name|input|outputs|engine|cores|ring_mib|max_wait_us|x) = (1|-1|true|1.5|\"\\PC{0,12}\"|\\[\\]|\\[1, \"a\"\\]|\\{ group = \"é\", port = 0 \\}|1979-05-27))",
             0..12,
         )
     ) {

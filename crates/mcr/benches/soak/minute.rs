@@ -19,7 +19,7 @@ const BYTES: &str = "200";
 /// What the kernel may have taken and not delivered at two flaps: a send call under way at each.
 const VANISHED_MAX: u64 = 2 * 64;
 /// What a worker that dies may have sent and not yet marked as such, and its successor sends again.
-const ROUND: u64 = 1024;
+const ROUND: u64 = 4096;
 
 /// What was counted in one minute, in which all agreed.
 pub(crate) struct Minute {

@@ -77,8 +77,7 @@ fn recv(options: &Recv, json: bool) -> anyhow::Result<ExitCode> {
     let stop = Stop::on_signal()?;
     let mut tap = Tap::open(&target)?;
     eprintln!("ready: {}", target.endpoint());
-    let until =
-        Until { silence: options.silence, duration: options.duration, count: options.count };
+    let until = Until { silence: options.silence, duration: options.duration, count: options.count };
     let mut before = 0;
     let report = recv::run(&target, &mut tap, until, &stop, |tally, tap_lost| {
         let received = tally.received();

@@ -92,7 +92,8 @@ pub fn run(
             complete_at = Some(now);
         }
         // Silence is judged by when the ring was last looked into: a receiver kept off its core is not silence.
-        let silent = tally.received() == before && heard.is_some_and(|heard| until.is_silent(heard, looked_ns));
+        let silent =
+            tally.received() == before && heard.is_some_and(|heard| until.is_silent(heard, looked_ns));
         if silent || until.is_over(now, start, complete_at) {
             break;
         }

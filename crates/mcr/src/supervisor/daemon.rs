@@ -197,6 +197,7 @@ fn set_up(options: &Options, worker: WorkerOptions, links: &Links) -> Result<Par
             ring_bytes: rings.bytes(),
             slots: SLOTS,
             busy_poll: worker.busy_poll.unwrap_or(false),
+            max_wait_us: worker.max_wait_us.unwrap_or(WorkerOptions::MAX_WAIT_US_DEFAULT).into(),
         };
         let descriptors = [ring4.map_err(failed)?, ring6.map_err(failed)?, memory];
         places.push(WorkerPlace { id, start, descriptors });
