@@ -1,7 +1,6 @@
 //! Datagrams of one flow that leave together: equal as far as its legs keep their headers, and of equal length but for a
 //! shorter last one, so that the kernel can cut one send into them. Each of the flow's legs sends the same batch.
 
-use std::io::IoSlice;
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -14,7 +13,10 @@ use crate::table::{LegEntry, SourceChoice};
 pub const SEGMENTS_MAX: usize = 64;
 
 /// Most payload bytes in one send: what an IPv4 packet holds behind its IP and UDP headers.
-const SEND_BYTES_MAX: usize = 65_507;
+pub const SEND_BYTES_MAX: usize = 65_507;
+
+/// Room for the payloads of a batch.
+pub type Scratch = [u8; SEND_BYTES_MAX];
 
 /// The low bits of TOS and traffic class (RFC 3168, section 5): kept as they come.
 pub const ECN_MASK: u8 = 0b11;
@@ -141,28 +143,18 @@ impl Batch {
         (part.start * self.segment).min(self.bytes)..(part.end * self.segment).min(self.bytes)
     }
 
-    /// The payloads of some datagrams, in as many slices as they stand in; answers how many those are.
-    pub fn slices<'r>(
-        &self,
-        part: &Range<usize>,
-        ring: &'r Ring,
-        slices: &mut [IoSlice<'r>; SEGMENTS_MAX],
-    ) -> usize {
-        if part.len() == self.count || self.spans.len() == self.count {
-            let spans = if part.len() == self.count { &self.spans[..] } else { &self.spans[part.clone()] };
-            spans.iter().zip(&mut *slices).for_each(|(span, slice)| *slice = IoSlice::new(ring.bytes(*span)));
-            return spans.len();
+    /// All payloads, one behind the other: where they are, if that is in one piece, or copied to `scratch`. The kernel
+    /// takes one slice at half the cost of as many as there are datagrams, and each leg sends the same.
+    pub fn gather<'a>(&self, ring: &'a Ring, scratch: &'a mut Scratch) -> &'a [u8] {
+        if let [only] = self.spans[..] {
+            return ring.bytes(only);
         }
-        let (wanted, mut start, mut count) = (self.bytes(part), 0, 0);
+        let mut end = 0;
         for span in &self.spans {
-            let (from, to) = (wanted.start.max(start), wanted.end.min(start + span.len()));
-            if from < to {
-                slices[count] = IoSlice::new(ring.bytes(span.part(from - start, to - from)));
-                count += 1;
-            }
-            start += span.len();
+            scratch[end..end + span.len()].copy_from_slice(ring.bytes(*span));
+            end += span.len();
         }
-        count
+        &scratch[..end]
     }
 
     /// Empties it, keeping its memory.

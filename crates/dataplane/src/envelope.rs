@@ -33,16 +33,11 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Sends the slices as one datagram, or cut into datagrams of `segment` bytes (the last may be shorter).
+    /// Sends the payload as one datagram, or cut into datagrams of `segment` bytes (the last may be shorter).
     ///
     /// # Errors
     /// Those of sendmsg(2); an ICMP error that came back for an earlier datagram of the socket shows here too.
-    pub fn send(
-        &self,
-        socket: BorrowedFd<'_>,
-        payload: &[IoSlice<'_>],
-        segment: Option<u16>,
-    ) -> io::Result<usize> {
+    pub fn send(&self, socket: BorrowedFd<'_>, payload: &[u8], segment: Option<u16>) -> io::Result<()> {
         let mut control = Control::default();
         match self.destination {
             SocketAddr::V4(_) => self.push_ipv4(&mut control),
@@ -52,9 +47,11 @@ impl Envelope {
             control.push(libc::SOL_UDP, libc::UDP_SEGMENT, &bytes.to_ne_bytes());
         }
         let destination = SockAddr::from(self.scoped_destination());
+        let payload = [IoSlice::new(payload)];
         let message =
-            MsgHdr::new().with_addr(&destination).with_buffers(payload).with_control(control.as_bytes());
-        SockRef::from(&socket).sendmsg(&message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+            MsgHdr::new().with_addr(&destination).with_buffers(&payload).with_control(control.as_bytes());
+        SockRef::from(&socket).sendmsg(&message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)?;
+        Ok(())
     }
 
     /// A link-local IPv6 destination needs its interface as scope (RFC 4007, section 11).

@@ -1,6 +1,6 @@
 //! One leg: the headers its datagrams get, and what the kernel answers to a send.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
@@ -89,8 +89,8 @@ impl Leg {
         Some(Envelope { destination, ifindex: self.entry.ifindex, source, source_port, ttl, traffic_class })
     }
 
-    /// Sends a batch, whose payloads are in `slices`, and counts the outcome. `None`: its TTL is used up.
-    pub fn send(&mut self, batch: &Batch, slices: &[IoSlice<'_>], egress: Egress<'_>) -> Option<Taken> {
+    /// Sends a batch, whose payloads these are, and counts the outcome. `None`: its TTL is used up.
+    pub fn send(&mut self, batch: &Batch, payloads: &[u8], egress: Egress<'_>) -> Option<Taken> {
         let kept = batch.kept()?;
         let Some(envelope) = self.envelope(kept) else {
             egress.counters.add_leg(self.entry.slot, LegCounter::Ttl, batch.count() as u64);
@@ -100,17 +100,10 @@ impl Leg {
             self.singles += batch.count();
             self.segments = self.singles >= SINGLES_BEFORE_RETRY;
         }
-        let (all, mut taken) = (0..batch.count(), Taken::default());
-        let most = self.burst_max(batch);
-        if most >= all.len() {
-            self.send_part(&envelope, batch, &all, slices, &mut taken, egress);
-            return Some(taken);
-        }
-        let mut some = [IoSlice::new(&[]); SEGMENTS_MAX];
-        for start in all.clone().step_by(most) {
-            let part = start..(start + most).min(all.end);
-            let count = batch.slices(&part, egress.ring, &mut some);
-            self.send_part(&envelope, batch, &part, &some[..count], &mut taken, egress);
+        let (mut taken, most) = (Taken::default(), self.burst_max(batch));
+        for start in (0..batch.count()).step_by(most) {
+            let part = start..(start + most).min(batch.count());
+            taken.0 |= self.send_part(&envelope, batch, payloads, &part, egress).0;
         }
         Some(taken)
     }
@@ -129,25 +122,27 @@ impl Leg {
         &mut self,
         envelope: &Envelope,
         batch: &Batch,
+        payloads: &[u8],
         part: &Range<usize>,
-        slices: &[IoSlice<'_>],
-        taken: &mut Taken,
         egress: Egress<'_>,
-    ) {
+    ) -> Taken {
         let segment = if part.len() > 1 { u16::try_from(batch.segment()).ok() } else { None };
-        match self.submit(envelope, slices, segment, egress) {
+        match self.submit(envelope, &payloads[batch.bytes(part)], segment, egress) {
             Ok(()) => {
                 if segment.is_some() {
                     // It may be set still from a table before this one.
                     egress.counters.set_leg(self.entry.slot, LegCounter::GsoOff, 0);
                 }
-                taken.0 |= Taken::part(part).0;
                 self.took(part.len(), batch.bytes(part).len(), egress);
+                Taken::part(part)
             }
             Err(error) if segment.is_some() && refuses_segments(&error) => {
-                self.send_apart(envelope, batch, part, taken, egress);
+                self.send_apart(envelope, batch, payloads, part, egress)
             }
-            Err(error) => self.refused(part.len(), &error, egress),
+            Err(error) => {
+                self.refused(part.len(), &error, egress);
+                Taken::default()
+            }
         }
     }
 
@@ -156,15 +151,14 @@ impl Leg {
         &mut self,
         envelope: &Envelope,
         batch: &Batch,
+        payloads: &[u8],
         part: &Range<usize>,
-        taken: &mut Taken,
         egress: Egress<'_>,
-    ) {
-        let mut slices = [IoSlice::new(&[]); SEGMENTS_MAX];
+    ) -> Taken {
+        let mut taken = Taken::default();
         for at in part.clone() {
             let one = at..at + 1;
-            let count = batch.slices(&one, egress.ring, &mut slices);
-            match self.submit(envelope, &slices[..count], None, egress) {
+            match self.submit(envelope, &payloads[batch.bytes(&one)], None, egress) {
                 Ok(()) => {
                     taken.0 |= Taken::part(&one).0;
                     self.took(1, batch.bytes(&one).len(), egress);
@@ -174,12 +168,13 @@ impl Leg {
                 Err(error) => self.refused(1, &error, egress),
             }
         }
+        taken
     }
 
     fn submit(
         &mut self,
         envelope: &Envelope,
-        slices: &[IoSlice<'_>],
+        payload: &[u8],
         segment: Option<u16>,
         egress: Egress<'_>,
     ) -> io::Result<()> {
@@ -191,11 +186,13 @@ impl Leg {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         };
         self.identification = self.identification.wrapping_add(1);
-        let send = || match slices {
-            [only] if self.entry.keeps_port => {
-                raw::send(envelope, socket.as_fd(), only, self.entry.mtu as usize, self.identification)
+        let send = || {
+            if self.entry.keeps_port {
+                let mtu = self.entry.mtu as usize;
+                raw::send(envelope, socket.as_fd(), payload, mtu, self.identification)
+            } else {
+                envelope.send(socket.as_fd(), payload, segment)
             }
-            _ => envelope.send(socket.as_fd(), slices, segment).map(drop),
         };
         match send() {
             Ok(()) => Ok(()),

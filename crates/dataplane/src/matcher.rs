@@ -36,10 +36,18 @@ const SHAPES: [Shape; 4] = [
     Shape { source: false, port: false },
 ];
 
+/// A [`FlowKey`] of IPv4 in words that hash and compare fast: interface and destination; source, port, and which of these
+/// the key names.
+type Key4 = (u64, u64);
+
+/// The same of IPv6: destination and source; interface, port, and which of these the key names.
+type Key6 = (u128, u128, u64);
+
 /// The lookup side of a table.
 #[derive(Debug, Default)]
 pub struct Matcher {
-    flows: FxHashMap<FlowKey, u32>,
+    flows4: FxHashMap<Key4, u32>,
+    flows6: FxHashMap<Key6, u32>,
     /// The shapes any rule has, in order of precedence.
     shapes: Vec<Shape>,
     /// Destinations of rules with a source: a miss there is a wrong source.
@@ -47,7 +55,49 @@ pub struct Matcher {
     /// Interface, destination and source of each rule, sorted.
     prospects: Box<[(u32, IpAddr, Option<IpAddr>)]>,
     own: FxHashSet<SocketAddr>,
-    own_ports: Vec<u16>,
+    own_ports: Ports,
+}
+
+/// A set of ports, one bit each.
+#[derive(Debug)]
+struct Ports(Box<[u64; 1024]>);
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self(Box::new([0; 1024]))
+    }
+}
+
+impl Ports {
+    fn insert(&mut self, port: u16) {
+        self.0[usize::from(port >> 6)] |= 1 << (port & 63);
+    }
+
+    fn contains(&self, port: u16) -> bool {
+        self.0[usize::from(port >> 6)] >> (port & 63) & 1 == 1
+    }
+}
+
+/// Port and shape of a key.
+fn port_word(shape: Shape, port: u16) -> u64 {
+    let port = if shape.port { u64::from(port) } else { 0 };
+    port | u64::from(shape.port) << 16 | u64::from(shape.source) << 17
+}
+
+fn key4(ifindex: u32, address: u32, source: u32, port: u16, shape: Shape) -> Key4 {
+    let source = if shape.source { u64::from(source) } else { 0 };
+    (u64::from(ifindex) << 32 | u64::from(address), source << 32 | port_word(shape, port))
+}
+
+fn key6(ifindex: u32, address: u128, source: u128, port: u16, shape: Shape) -> Key6 {
+    let source = if shape.source { source } else { 0 };
+    (address, source, u64::from(ifindex) << 32 | port_word(shape, port))
+}
+
+impl Shape {
+    fn of(key: &FlowKey) -> Self {
+        Self { source: key.source.is_some(), port: key.port.is_some() }
+    }
 }
 
 impl Matcher {
@@ -56,16 +106,12 @@ impl Matcher {
         let mut matcher = Self::default();
         for (flow, index) in table.flows.iter().zip(0..) {
             let key = flow.key;
-            matcher.flows.insert(key, index);
+            matcher.insert(&key, index);
             if key.source.is_some() {
                 matcher.sourced.insert((key.ifindex, key.address, key.port));
             }
         }
-        let has = |shape: &Shape| {
-            let fits =
-                |key: &FlowKey| key.source.is_some() == shape.source && key.port.is_some() == shape.port;
-            table.flows.iter().any(|flow| fits(&flow.key))
-        };
+        let has = |shape: &Shape| table.flows.iter().any(|flow| Shape::of(&flow.key) == *shape);
         matcher.shapes = SHAPES.iter().copied().filter(has).collect();
         let mut prospects: Vec<_> =
             table.flows.iter().map(|flow| (flow.key.ifindex, flow.key.address, flow.key.source)).collect();
@@ -73,25 +119,48 @@ impl Matcher {
         prospects.dedup();
         matcher.prospects = prospects.into_boxed_slice();
         matcher.own = table.own.iter().copied().collect();
-        matcher.own_ports = table.own.iter().map(SocketAddr::port).collect();
-        matcher.own_ports.sort_unstable();
-        matcher.own_ports.dedup();
+        table.own.iter().for_each(|own| matcher.own_ports.insert(own.port()));
         matcher
+    }
+
+    fn insert(&mut self, key: &FlowKey, index: u32) {
+        let (shape, port) = (Shape::of(key), key.port.unwrap_or(0));
+        match (key.address, key.source.unwrap_or(key.address)) {
+            (IpAddr::V4(to), IpAddr::V4(from)) => {
+                self.flows4.insert(key4(key.ifindex, to.to_bits(), from.to_bits(), port, shape), index);
+            }
+            (IpAddr::V6(to), IpAddr::V6(from)) => {
+                self.flows6.insert(key6(key.ifindex, to.to_bits(), from.to_bits(), port, shape), index);
+            }
+            // No packet is of two families.
+            _ => {}
+        }
     }
 
     /// The rule for a datagram that arrived on `ifindex`.
     pub fn find(&self, ifindex: u32, datagram: &Datagram<'_>) -> Verdict {
-        for shape in &self.shapes {
-            let key = FlowKey {
-                ifindex,
-                address: datagram.destination,
-                source: shape.source.then_some(datagram.source),
-                port: shape.port.then_some(datagram.destination_port),
-            };
-            if let Some(&flow) = self.flows.get(&key) {
-                return if self.is_own(datagram) { Verdict::Own } else { Verdict::Flow(flow) };
+        let port = datagram.destination_port;
+        let found = match (datagram.destination, datagram.source) {
+            (IpAddr::V4(to), IpAddr::V4(from)) => {
+                let (to, from) = (to.to_bits(), from.to_bits());
+                let look_up = |shape: &Shape| self.flows4.get(&key4(ifindex, to, from, port, *shape));
+                self.shapes.iter().find_map(look_up)
             }
+            (IpAddr::V6(to), IpAddr::V6(from)) => {
+                let (to, from) = (to.to_bits(), from.to_bits());
+                let look_up = |shape: &Shape| self.flows6.get(&key6(ifindex, to, from, port, *shape));
+                self.shapes.iter().find_map(look_up)
+            }
+            _ => None,
+        };
+        match found {
+            Some(_) if self.is_own(datagram) => Verdict::Own,
+            Some(&flow) => Verdict::Flow(flow),
+            None => self.missed(ifindex, datagram),
         }
+    }
+
+    fn missed(&self, ifindex: u32, datagram: &Datagram<'_>) -> Verdict {
         let sourced = |port| self.sourced.contains(&(ifindex, datagram.destination, port));
         if sourced(Some(datagram.destination_port)) || sourced(None) {
             Verdict::WrongSource
@@ -116,7 +185,7 @@ impl Matcher {
     }
 
     fn is_own(&self, datagram: &Datagram<'_>) -> bool {
-        self.own_ports.contains(&datagram.source_port)
+        self.own_ports.contains(datagram.source_port)
             && self.own.contains(&SocketAddr::new(datagram.source, datagram.source_port))
     }
 }
@@ -196,6 +265,21 @@ mod tests {
             assert_eq!(refusal(ifindex, WANTED, to), Some(DropReason::NoRule), "{ifindex} {to}");
         }
         assert_eq!(Matcher::default().refusal(3, ip(WANTED), ip(GROUP)), Some(DropReason::NoRule));
+    }
+
+    #[test]
+    fn ipv6_keys_are_as_precise() {
+        let (group, wanted) = (ip("ff3e::1"), ip("2001:db8::1"));
+        let key = |source, port| FlowKey { ifindex: 3, address: group, source, port };
+        let matcher = matcher(&[key(None, None), key(None, Some(5)), key(Some(wanted), Some(5))]);
+        let to = |source: &str, destination_port| Datagram {
+            destination: group,
+            ..datagram(source, 9, destination_port)
+        };
+        assert_eq!(matcher.find(3, &to("2001:db8::1", 5)), Verdict::Flow(2));
+        assert_eq!(matcher.find(3, &to("2001:db8::2", 5)), Verdict::Flow(1));
+        assert_eq!(matcher.find(3, &to("2001:db8::1", 6)), Verdict::Flow(0));
+        assert_eq!(matcher.find(4, &to("2001:db8::1", 6)), Verdict::NoRule);
     }
 
     #[test]
