@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use mcast::wire::Datagram;
 
-use crate::sys::ring::{Ring, Span};
+use crate::sys::ring::Span;
 use crate::table::{LegEntry, SourceChoice};
 
 /// Most datagrams in one send (`UDP_MAX_SEGMENTS`: 64 in older kernels, 128 in newer).
@@ -14,9 +14,6 @@ pub const SEGMENTS_MAX: usize = 64;
 
 /// Most payload bytes in one send: what an IPv4 packet holds behind its IP and UDP headers.
 pub const SEND_BYTES_MAX: usize = 65_507;
-
-/// Room for the payloads of a batch.
-pub type Scratch = [u8; SEND_BYTES_MAX];
 
 /// The low bits of TOS and traffic class (RFC 3168, section 5): kept as they come.
 pub const ECN_MASK: u8 = 0b11;
@@ -143,18 +140,14 @@ impl Batch {
         (part.start * self.segment).min(self.bytes)..(part.end * self.segment).min(self.bytes)
     }
 
-    /// All payloads, one behind the other: where they are, if that is in one piece, or copied to `scratch`. The kernel
-    /// takes one slice at half the cost of as many as there are datagrams, and each leg sends the same.
-    pub fn gather<'a>(&self, ring: &'a Ring, scratch: &'a mut Scratch) -> &'a [u8] {
-        if let [only] = self.spans[..] {
-            return ring.bytes(only);
-        }
-        let mut end = 0;
-        for span in &self.spans {
-            scratch[end..end + span.len()].copy_from_slice(ring.bytes(*span));
-            end += span.len();
-        }
-        &scratch[..end]
+    /// The payloads, each span those of one datagram or of a super-frame.
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
+    /// Bytes to be copied to have them in one piece.
+    pub fn gathered_bytes(&self) -> usize {
+        if self.spans.len() > 1 { self.bytes } else { 0 }
     }
 
     /// Empties it, keeping its memory.

@@ -7,7 +7,12 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::BorrowedFd;
 
-use socket2::{MsgHdr, SockAddr, SockRef};
+use socket2::SockAddr;
+
+use crate::sys::sendmmsg::{Outgoing, sendmmsg};
+
+/// What a send must not do: wait, or end the process.
+pub(crate) const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// Room for the most a send carries: packet info, TTL, traffic class, segment size.
 const CONTROL_BYTES: usize = 128;
@@ -38,6 +43,12 @@ impl Envelope {
     /// # Errors
     /// Those of sendmsg(2); an ICMP error that came back for an earlier datagram of the socket shows here too.
     pub fn send(&self, socket: BorrowedFd<'_>, payload: &[u8], segment: Option<u16>) -> io::Result<()> {
+        let (addressed, payload) = (self.address(segment), [IoSlice::new(payload)]);
+        sendmmsg(socket, &[addressed.outgoing(&payload)], FLAGS).map(drop)
+    }
+
+    /// What of a send is not payload.
+    pub fn address(&self, segment: Option<u16>) -> Addressed {
         let mut control = Control::default();
         match self.destination {
             SocketAddr::V4(_) => self.push_ipv4(&mut control),
@@ -46,12 +57,7 @@ impl Envelope {
         if let Some(bytes) = segment {
             control.push(libc::SOL_UDP, libc::UDP_SEGMENT, &bytes.to_ne_bytes());
         }
-        let destination = SockAddr::from(self.scoped_destination());
-        let payload = [IoSlice::new(payload)];
-        let message =
-            MsgHdr::new().with_addr(&destination).with_buffers(&payload).with_control(control.as_bytes());
-        SockRef::from(&socket).sendmsg(&message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)?;
-        Ok(())
+        Addressed { to: SockAddr::from(self.scoped_destination()), control }
     }
 
     /// A link-local IPv6 destination needs its interface as scope (RFC 4007, section 11).
@@ -78,7 +84,22 @@ impl Envelope {
     }
 }
 
+/// An envelope as the kernel takes it.
+#[derive(Debug)]
+pub struct Addressed {
+    pub(crate) to: SockAddr,
+    pub(crate) control: Control,
+}
+
+impl Addressed {
+    /// It with these payloads.
+    pub fn outgoing<'a>(&'a self, parts: &'a [IoSlice<'a>]) -> Outgoing<'a> {
+        Outgoing { to: Some(&self.to), parts, control: self.control.as_bytes() }
+    }
+}
+
 /// Control messages, laid out as cmsg(3) has them.
+#[derive(Debug)]
 pub(crate) struct Control {
     bytes: [u8; CONTROL_BYTES],
     len: usize,

@@ -4,10 +4,10 @@
 
 use mcast::wire::Datagram;
 
-use crate::batch::{Batch, Keeps, SEND_BYTES_MAX, Scratch};
-use crate::counters::LegCounter;
+use crate::batch::{Batch, Keeps};
 use crate::leg::{Egress, Leg};
-use crate::round::{Fate, Round};
+use crate::outbox::{Outbox, Outputs};
+use crate::round::Round;
 use crate::sys::ring::Span;
 use crate::table::FlowEntry;
 
@@ -15,43 +15,31 @@ use crate::table::FlowEntry;
 #[derive(Debug)]
 pub struct Flows {
     flows: Vec<Flow>,
+    /// Where each goes.
+    outputs: Vec<Outputs>,
     /// Flows with something in their batch, in the order of its arrival.
     dirty: Vec<u32>,
-    /// Empty batches: only flows in use hold memory, and none is allocated in the steady state.
-    spare: Vec<Batch>,
-    scratch: Box<Scratch>,
+    outbox: Outbox,
 }
 
 /// The datagrams of one rule.
 #[derive(Debug)]
 struct Flow {
     keeps: Keeps,
-    outputs: Outputs,
     /// What waits; present from the first datagram to the end of the round.
     batch: Option<Batch>,
-}
-
-/// Where they go.
-#[derive(Debug)]
-struct Outputs {
-    /// The rule's slot.
-    slot: u32,
-    legs: Box<[Leg]>,
-    /// Slots of legs that are pending.
-    pending: Box<[u32]>,
 }
 
 impl Flows {
     /// The flows of a table, in its order.
     pub fn new(entries: Vec<FlowEntry>) -> Self {
-        let flow = |entry: FlowEntry| {
-            let keeps = Keeps::of(&entry.legs);
-            let legs = entry.legs.into_iter().map(Leg::new).collect();
-            let outputs = Outputs { slot: entry.slot, legs, pending: entry.pending.into() };
-            Flow { keeps, outputs, batch: None }
-        };
-        let flows = entries.into_iter().map(flow).collect();
-        Self { flows, dirty: Vec::new(), spare: Vec::new(), scratch: Box::new([0; SEND_BYTES_MAX]) }
+        let flows = entries.iter().map(|entry| Flow { keeps: Keeps::of(&entry.legs), batch: None }).collect();
+        let outputs = entries.into_iter().map(|entry| Outputs {
+            slot: entry.slot,
+            legs: entry.legs.into_iter().map(Leg::new).collect(),
+            pending: entry.pending.into(),
+        });
+        Self { flows, outputs: outputs.collect(), dirty: Vec::new(), outbox: Outbox::default() }
     }
 
     /// Queues a datagram of a flow, or those a super-frame is cut into by `segment` bytes of payload each. What they
@@ -65,20 +53,21 @@ impl Flows {
         round: &mut Round,
         egress: Egress<'_>,
     ) -> usize {
-        let flow = &mut self.flows[index as usize];
+        let Self { flows, outputs, dirty, outbox } = self;
+        let flow = &mut flows[index as usize];
         let kept = flow.keeps.of_datagram(datagram);
         let batch = flow.batch.get_or_insert_with(|| {
-            self.dirty.push(index);
-            self.spare.pop().unwrap_or_default()
+            dirty.push(index);
+            outbox.batch()
         });
         let mut rest = payload;
         loop {
             match batch.take(&kept, rest, segment) {
-                Some(bytes) if bytes == rest.len() => return flow.outputs.legs.len(),
+                Some(bytes) if bytes == rest.len() => return outputs[index as usize].legs.len(),
                 Some(bytes) => rest = rest.part(bytes, rest.len() - bytes),
                 None => {
-                    flow.outputs.send(batch, &mut self.scratch, round, egress);
-                    batch.clear();
+                    let full = std::mem::replace(batch, outbox.batch());
+                    outbox.post(index, full, outputs, round, egress);
                 }
             }
         }
@@ -87,29 +76,10 @@ impl Flows {
     /// Sends everything queued.
     pub fn flush(&mut self, round: &mut Round, egress: Egress<'_>) {
         for index in self.dirty.drain(..) {
-            let flow = &mut self.flows[index as usize];
-            let Some(mut batch) = flow.batch.take() else { continue };
-            flow.outputs.send(&batch, &mut self.scratch, round, egress);
-            batch.clear();
-            self.spare.push(batch);
+            if let Some(batch) = self.flows[index as usize].batch.take() {
+                self.outbox.post(index, batch, &mut self.outputs, round, egress);
+            }
         }
-    }
-}
-
-impl Outputs {
-    /// Sends a batch on each leg, and notes what became of it.
-    fn send(&mut self, batch: &Batch, scratch: &mut Scratch, round: &mut Round, egress: Egress<'_>) {
-        let payloads = batch.gather(egress.ring, scratch);
-        let mut fate = Fate::NoLeg;
-        for leg in &mut self.legs {
-            fate = fate.or(match leg.send(batch, payloads, egress) {
-                Some(taken) => Fate::Tried(taken),
-                None => Fate::Ttl,
-            });
-        }
-        for slot in &self.pending {
-            egress.counters.add_leg(*slot, LegCounter::Pending, batch.count() as u64);
-        }
-        round.note(self.slot, batch, fate);
+        self.outbox.send(&mut self.outputs, round, egress);
     }
 }

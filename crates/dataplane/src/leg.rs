@@ -46,6 +46,30 @@ impl Taken {
 
 const _: () = assert!(SEGMENTS_MAX == u64::BITS as usize);
 
+/// How a batch leaves by a leg.
+#[derive(Debug)]
+pub enum Way {
+    /// Cut by the kernel.
+    Bursts(Bursts),
+    /// Each datagram by itself, under headers made here.
+    Apart,
+    /// Not: its source is no address to send from.
+    Refused,
+    /// Not: its TTL is used up.
+    Expired,
+}
+
+/// Sends of several datagrams each.
+#[derive(Debug)]
+pub struct Bursts {
+    /// The headers of all of them.
+    pub envelope: Envelope,
+    /// Number of the socket.
+    pub socket: u32,
+    /// Most datagrams in each, at least 1.
+    pub most: usize,
+}
+
 /// A leg.
 #[derive(Debug)]
 pub struct Leg {
@@ -89,67 +113,90 @@ impl Leg {
         Some(Envelope { destination, ifindex: self.entry.ifindex, source, source_port, ttl, traffic_class })
     }
 
-    /// Sends a batch, whose payloads these are, and counts the outcome. `None`: its TTL is used up.
-    pub fn send(&mut self, batch: &Batch, payloads: &[u8], egress: Egress<'_>) -> Option<Taken> {
-        let kept = batch.kept()?;
-        let Some(envelope) = self.envelope(kept) else {
+    /// How a batch leaves here; what is known to fail is counted.
+    pub fn way(&mut self, batch: &Batch, egress: Egress<'_>) -> Way {
+        let Some(envelope) = batch.kept().and_then(|kept| self.envelope(kept)) else {
             egress.counters.add_leg(self.entry.slot, LegCounter::Ttl, batch.count() as u64);
-            return None;
+            return Way::Expired;
         };
+        // Kept from a host that has no address yet: the kernel would put in its own, in raw packets beside our checksum.
+        if envelope.source.is_some_and(|source| source.is_unspecified()) {
+            self.refused(batch.count(), &io::Error::from_raw_os_error(libc::EADDRNOTAVAIL), egress);
+            return Way::Refused;
+        }
+        if self.entry.keeps_port {
+            return Way::Apart;
+        }
         if !self.segments {
             self.singles += batch.count();
             self.segments = self.singles >= SINGLES_BEFORE_RETRY;
         }
-        let (mut taken, most) = (Taken::default(), self.burst_max(batch));
-        for start in (0..batch.count()).step_by(most) {
-            let part = start..(start + most).min(batch.count());
-            taken.0 |= self.send_part(&envelope, batch, payloads, &part, egress).0;
-        }
-        Some(taken)
-    }
-
-    /// Datagrams of a batch that may leave in one send.
-    fn burst_max(&self, batch: &Batch) -> usize {
         // One longer than the MTU leaves alone, to be fragmented; a segment may not exceed the MTU.
-        if self.segments && !self.entry.keeps_port && batch.segment() <= self.whole_bytes {
+        let most = if self.segments && batch.segment() <= self.whole_bytes {
             self.entry.batch.map_or(SEGMENTS_MAX, usize::from).clamp(1, SEGMENTS_MAX)
         } else {
             1
-        }
+        };
+        Way::Bursts(Bursts { envelope, socket: self.entry.socket, most })
     }
 
-    fn send_part(
+    /// Counts a part of a batch as sent.
+    pub fn took(&self, batch: &Batch, part: &Range<usize>, egress: Egress<'_>) -> Taken {
+        let (counters, count, bytes) = (egress.counters, part.len() as u64, batch.bytes(part).len() as u64);
+        counters.add_worker(WorkerCounter::Submitted, count);
+        for (leg, worker, n) in
+            [(LegCounter::Sent, WorkerCounter::Sent, count), (LegCounter::Bytes, WorkerCounter::Bytes, bytes)]
+        {
+            counters.add_leg(self.entry.slot, leg, n);
+            counters.add_worker(worker, n);
+        }
+        if count > 1 {
+            // It may be set still from a table before this one.
+            counters.set_leg(self.entry.slot, LegCounter::GsoOff, 0);
+        }
+        Taken::part(part)
+    }
+
+    /// Sends a part of a batch of which the kernel took nothing, as far as that may help, and counts the outcome.
+    pub fn failed(
         &mut self,
-        envelope: &Envelope,
+        error: io::Error,
         batch: &Batch,
         payloads: &[u8],
         part: &Range<usize>,
         egress: Egress<'_>,
     ) -> Taken {
-        let segment = if part.len() > 1 { u16::try_from(batch.segment()).ok() } else { None };
-        match self.submit(envelope, &payloads[batch.bytes(part)], segment, egress) {
-            Ok(()) => {
-                if segment.is_some() {
-                    // It may be set still from a table before this one.
-                    egress.counters.set_leg(self.entry.slot, LegCounter::GsoOff, 0);
-                }
-                self.took(part.len(), batch.bytes(part).len(), egress);
-                Taken::part(part)
+        let segmented = part.len() > 1;
+        let error = if is_for_want_of_room(&error) {
+            error
+        } else {
+            // The socket is shared by legs, and an ICMP error that came back for any of them is reported
+            // once, by whichever send comes next, which is then not carried out.
+            charge_returned(self.entry.socket, egress);
+            match self.submit(batch, payloads, part, egress) {
+                Ok(()) => return self.took(batch, part, egress),
+                Err(error) => error,
             }
-            Err(error) if segment.is_some() && refuses_segments(&error) => {
-                self.send_apart(envelope, batch, payloads, part, egress)
+        };
+        if segmented && refuses_segments(&error) {
+            let taken = self.each_apart(batch, payloads, part, egress);
+            if taken != Taken::default() {
+                (self.segments, self.singles) = (false, 0);
+                egress.counters.set_leg(self.entry.slot, LegCounter::GsoOff, 1);
             }
-            Err(error) => {
-                self.refused(part.len(), &error, egress);
-                Taken::default()
-            }
+            return taken;
         }
+        self.refused(part.len(), &error, egress);
+        Taken::default()
     }
 
-    /// One by one, where a segmented send was refused; if that works, segments are given up.
-    fn send_apart(
+    /// Sends each datagram of a batch by itself, and counts the outcome.
+    pub fn send_apart(&mut self, batch: &Batch, payloads: &[u8], egress: Egress<'_>) -> Taken {
+        self.each_apart(batch, payloads, &(0..batch.count()), egress)
+    }
+
+    fn each_apart(
         &mut self,
-        envelope: &Envelope,
         batch: &Batch,
         payloads: &[u8],
         part: &Range<usize>,
@@ -158,64 +205,32 @@ impl Leg {
         let mut taken = Taken::default();
         for at in part.clone() {
             let one = at..at + 1;
-            match self.submit(envelope, &payloads[batch.bytes(&one)], None, egress) {
-                Ok(()) => {
-                    taken.0 |= Taken::part(&one).0;
-                    self.took(1, batch.bytes(&one).len(), egress);
-                    (self.segments, self.singles) = (false, 0);
-                    egress.counters.set_leg(self.entry.slot, LegCounter::GsoOff, 1);
-                }
-                Err(error) => self.refused(1, &error, egress),
-            }
+            taken.0 |= match self.submit(batch, payloads, &one, egress) {
+                Ok(()) => self.took(batch, &one, egress).0,
+                Err(error) => self.failed(error, batch, payloads, &one, egress).0,
+            };
         }
         taken
     }
 
     fn submit(
         &mut self,
-        envelope: &Envelope,
-        payload: &[u8],
-        segment: Option<u16>,
+        batch: &Batch,
+        payloads: &[u8],
+        part: &Range<usize>,
         egress: Egress<'_>,
     ) -> io::Result<()> {
-        // Kept from a host that has no address yet: the kernel would put in its own, beside our checksum.
-        if envelope.source.is_some_and(|source| source.is_unspecified()) {
-            return Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
-        }
+        let Some(envelope) = batch.kept().and_then(|kept| self.envelope(kept)) else { return Ok(()) };
         let Some(socket) = egress.sockets.get(&self.entry.socket) else {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         };
+        let payload = &payloads[batch.bytes(part)];
+        if !self.entry.keeps_port {
+            let segment = if part.len() > 1 { u16::try_from(batch.segment()).ok() } else { None };
+            return envelope.send(socket.as_fd(), payload, segment);
+        }
         self.identification = self.identification.wrapping_add(1);
-        let send = || {
-            if self.entry.keeps_port {
-                let mtu = self.entry.mtu as usize;
-                raw::send(envelope, socket.as_fd(), payload, mtu, self.identification)
-            } else {
-                envelope.send(socket.as_fd(), payload, segment)
-            }
-        };
-        match send() {
-            Ok(()) => Ok(()),
-            Err(error) if is_for_want_of_room(&error) => Err(error),
-            // The socket is shared by legs, and an ICMP error that came back for any of them is reported
-            // once, by whichever send comes next, which is then not carried out.
-            Err(_) => {
-                charge_returned(socket, egress);
-                send()
-            }
-        }
-    }
-
-    fn took(&self, count: usize, bytes: usize, egress: Egress<'_>) {
-        let (counters, count) = (egress.counters, count as u64);
-        counters.add_worker(WorkerCounter::Submitted, count);
-        for (leg, worker, n) in [
-            (LegCounter::Sent, WorkerCounter::Sent, count),
-            (LegCounter::Bytes, WorkerCounter::Bytes, bytes as u64),
-        ] {
-            counters.add_leg(self.entry.slot, leg, n);
-            counters.add_worker(worker, n);
-        }
+        raw::send(&envelope, socket.as_fd(), payload, self.entry.mtu as usize, self.identification)
     }
 
     fn refused(&self, count: usize, error: &io::Error, egress: Egress<'_>) {
@@ -229,7 +244,8 @@ impl Leg {
 }
 
 /// Empties a socket's error queue, each error counted on the leg that sends to its destination.
-fn charge_returned(socket: &OwnedFd, egress: Egress<'_>) {
+pub fn charge_returned(socket: u32, egress: Egress<'_>) {
+    let Some(socket) = egress.sockets.get(&socket) else { return };
     while let Some(returned) = take_returned(socket.as_fd()) {
         if let Some(slot) = egress.hosts.slot(returned.destination) {
             egress.counters.add_leg(slot, LegCounter::Unreachable, 1);

@@ -16,6 +16,7 @@ pub mod ipc;
 pub mod leg;
 pub mod matcher;
 pub mod moderation;
+pub mod outbox;
 pub mod raw;
 pub mod round;
 pub mod sandbox;

@@ -10,9 +10,10 @@ use std::os::fd::BorrowedFd;
 use mcast::wire::extension::{FRAGMENT_LEN, Fragment};
 use mcast::wire::fragment::LENGTH_MAX;
 use mcast::wire::{Addresses, Protocol, ipv4, ipv6, udp};
-use socket2::{MsgHdr, SockAddr, SockRef};
+use socket2::SockAddr;
 
-use crate::envelope::{Control, Envelope};
+use crate::envelope::{Addressed, Control, Envelope, FLAGS};
+use crate::sys::sendmmsg::sendmmsg;
 
 /// IPv6 header and fragment header, the longest made here.
 const HEADER_BYTES_MAX: usize = ipv6::HEADER_LEN + FRAGMENT_LEN;
@@ -74,10 +75,8 @@ fn send_packet(envelope: &Envelope, socket: BorrowedFd<'_>, packet: &[IoSlice<'_
     let mut control = Control::default();
     // The source is in the header; named here it would have to be the host's.
     control.push_way_out(to, envelope.ifindex, None);
-    let to = SockAddr::from(to);
-    let message = MsgHdr::new().with_addr(&to).with_buffers(packet).with_control(control.as_bytes());
-    SockRef::from(&socket).sendmsg(&message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)?;
-    Ok(())
+    let addressed = Addressed { to: SockAddr::from(to), control };
+    sendmmsg(socket, &[addressed.outgoing(packet)], FLAGS).map(drop)
 }
 
 /// How a UDP datagram of `length` bytes is divided.

@@ -62,6 +62,7 @@ fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, SandboxError> {
         libc::SYS_ppoll,
         libc::SYS_recvfrom,
         libc::SYS_recvmsg,
+        libc::SYS_sendmmsg,
         libc::SYS_sendmsg,
         // A new table: its memory is read, sockets it does not name are closed.
         libc::SYS_pread64,

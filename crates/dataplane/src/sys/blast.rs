@@ -1,44 +1,12 @@
-//! Sending generated packets in batches: what `socket2` and `rustix` have no call for.
+//! What the generator sends by, beside plain sockets: segmented sends and whole frames.
 //!
 //! Every function takes slices and descriptors and leaves no pointer behind once it returns.
-#![expect(unsafe_code, reason = "message vectors and packet socket addresses have no safe wrapper")]
+#![expect(unsafe_code, reason = "packet socket addresses and these options have no safe wrapper")]
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
-
-/// Most messages one call of [`send_batch`] takes.
-pub const BATCH_MAX: usize = 64;
-
-/// Sends each of `packets`, gathered from its parts, as a message of its own: to the address of the same index in `to`, or with `to`
-/// empty to where the socket is connected or bound. Returns how many went, at least one; more than
-/// [`BATCH_MAX`] are left for the next call.
-///
-/// # Errors
-/// What `sendmmsg` reported for the first message; none went.
-///
-/// # Panics
-/// If `to` is neither empty nor as long as `packets`.
-pub fn send_batch(socket: BorrowedFd<'_>, packets: &[&[IoSlice<'_>]], to: &[SockAddr]) -> io::Result<usize> {
-    assert!(to.is_empty() || to.len() == packets.len(), "an address for each packet or for none");
-    // SAFETY: `mmsghdr` is integers and pointers; all zeroes is a valid value of it.
-    let mut messages: [libc::mmsghdr; BATCH_MAX] = unsafe { std::mem::zeroed() };
-    let count = packets.len().min(BATCH_MAX);
-    for (message, packet) in messages.iter_mut().zip(packets) {
-        // `IoSlice` is documented to have the layout of `iovec`; the kernel only reads through it.
-        message.msg_hdr.msg_iov = packet.as_ptr().cast_mut().cast();
-        message.msg_hdr.msg_iovlen = packet.len();
-    }
-    for (message, address) in messages.iter_mut().zip(to) {
-        message.msg_hdr.msg_name = address.as_ptr().cast_mut().cast();
-        message.msg_hdr.msg_namelen = address.len();
-    }
-    let count = libc::c_uint::try_from(count).unwrap_or(0);
-    // SAFETY: the first `count` messages point into `packets` and `to`, which are borrowed for this call.
-    let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
-}
 
 /// Makes each send on a UDP socket leave as datagrams of `size` bytes, the last one as long as what remains
 /// (`UDP_SEGMENT`, udp(7)).
@@ -81,18 +49,6 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
-
-    #[test]
-    fn a_batch_arrives_as_single_datagrams() {
-        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let to = SockAddr::from(receiver.local_addr().unwrap());
-        let packets = [&[IoSlice::new(b"one")][..], &[IoSlice::new(b"th"), IoSlice::new(b"ree")]];
-        assert_eq!(send_batch(sender.as_fd(), &packets, &[to.clone(), to]).unwrap(), 2);
-        let mut buffer = [0; 16];
-        assert_eq!(receiver.recv(&mut buffer).unwrap(), 3);
-        assert_eq!(receiver.recv(&mut buffer).unwrap(), 5);
-    }
 
     #[test]
     fn a_segmented_send_arrives_cut() {

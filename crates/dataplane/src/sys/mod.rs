@@ -6,4 +6,5 @@ pub mod ethtool;
 pub mod mapping;
 pub mod packet;
 pub mod ring;
+pub mod sendmmsg;
 pub mod sockopt;

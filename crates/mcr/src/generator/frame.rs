@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
 use dataplane::sys::blast;
+use dataplane::sys::sendmmsg::{Outgoing, sendmmsg};
 use mcast::InterfaceName;
 use mcast::wire::{Addresses, Protocol, datagram};
 use socket2::{Domain, Socket, Type};
@@ -128,8 +129,8 @@ impl FrameSocket {
             .zip(payloads.chunks_exact(*size))
             .map(|(flow, payload)| [IoSlice::new(&prefixes[usize::from(*flow)]), IoSlice::new(payload)])
             .collect();
-        let frames: Vec<_> = parts.iter().map(|parts| &parts[..]).collect();
-        blast::send_batch(self.socket.as_fd(), &frames, &[])
+        let frames: Vec<_> = parts.iter().map(|parts| Outgoing { to: None, parts, control: &[] }).collect();
+        sendmmsg(self.socket.as_fd(), &frames, 0)
     }
 
     /// Sends `packets` of the one flow as a frame for the kernel to cut. On an error nothing went.
@@ -141,8 +142,9 @@ impl FrameSocket {
             Cutting::Untried => Some(transmitted(&self.interface)),
             Cutting::Works | Cutting::Fails => None,
         };
-        let frame = [IoSlice::new(&prefix), IoSlice::new(payloads)];
-        if let Err(error) = blast::send_batch(self.socket.as_fd(), &[&frame], &[]) {
+        let parts = [IoSlice::new(&prefix), IoSlice::new(payloads)];
+        let frame = Outgoing { to: None, parts: &parts, control: &[] };
+        if let Err(error) = sendmmsg(self.socket.as_fd(), &[frame], 0) {
             self.cutting = Cutting::Fails;
             return Err(error);
         }

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 
 use dataplane::sys::blast;
 use dataplane::sys::ethtool::Device;
+use dataplane::sys::sendmmsg::{Outgoing, sendmmsg};
 use dataplane::sys::sockopt::set_recverr;
 use mcast::Dscp;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -169,13 +170,12 @@ impl Transmitter {
 
     fn send_datagrams(&self, flows: &[u16], payloads: &[u8]) -> io::Result<usize> {
         let parts: Vec<_> = payloads.chunks_exact(self.size).map(|payload| [IoSlice::new(payload)]).collect();
-        let packets: Vec<_> = parts.iter().map(|part| &part[..]).collect();
-        let to: Vec<_> = if self.to.is_empty() {
-            Vec::new()
-        } else {
-            flows.iter().map(|flow| self.to[usize::from(*flow)].clone()).collect()
-        };
-        blast::send_batch(self.socket.as_fd(), &packets, &to)
+        let packets: Vec<_> = parts
+            .iter()
+            .zip(flows)
+            .map(|(parts, flow)| Outgoing { to: self.to.get(usize::from(*flow)), parts, control: &[] })
+            .collect();
+        sendmmsg(self.socket.as_fd(), &packets, 0)
     }
 
     fn send_segmented(&mut self, flows: &[u16], payloads: &[u8]) -> Result<usize, Failed> {

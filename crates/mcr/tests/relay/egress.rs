@@ -183,6 +183,37 @@ fn a_host_that_is_not_there_costs_its_own_leg_only() {
     bed.finish();
 }
 
+/// They share a socket, and leave in the same calls: more than one takes.
+#[test]
+fn a_host_that_refuses_among_forty_costs_the_others_nothing() {
+    skip_unless_available!();
+    let to: Vec<_> = (6001..=6040).map(|port| format!("10.10.2.100:{port}")).collect();
+    let outputs: Vec<_> = to.iter().map(String::as_str).collect();
+    let bed = Bed::new("rlg", 1, &rule("forty", "239.1.1.1%r-in:5000", &outputs));
+    let refuses = 20;
+    let listening = (0..to.len()).filter(|at| *at != refuses);
+    let sockets: Vec<_> = listening.clone().map(|at| bed.listen(0, outputs[at])).collect();
+    let unreachable = |at: usize| bed.leg("forty", at)["drops"]["unreachable"].as_u64().unwrap();
+    let mut sent = Vec::new();
+    eventually(SOON, "the one that refuses is known by it", || {
+        let more: Vec<_> = (0..5).map(|number| payload(sent.len() + number, 100)).collect();
+        send(&bed, &more);
+        sent.extend(more);
+        unreachable(refuses) > 2
+    });
+    for socket in &sockets {
+        assert!(read(socket, sent.len()) == sent, "{socket:?}: other payloads than those sent");
+    }
+    for at in listening {
+        let leg = bed.leg("forty", at);
+        let counted = (&leg["packets"], &leg["errors"], &leg["drops"]["unreachable"]);
+        assert_eq!(counted, (&sent.len().into(), &0.into(), &0.into()), "{leg:#}");
+    }
+    let refused = bed.leg("forty", refuses);
+    assert_eq!((&refused["packets"], &refused["errors"]), (&sent.len().into(), &0.into()), "{refused:#}");
+    bed.finish();
+}
+
 #[test]
 fn an_interface_that_goes_down_in_mid_stream_costs_its_own_leg_only() {
     skip_unless_available!();
