@@ -200,7 +200,11 @@ impl Worker {
         if frames == 0 {
             self.moderation.idle();
             let due = self.fragments.expire(&self.counters);
-            return self.wait(Until::Frames, if self.busy_poll { Some(Duration::ZERO) } else { due });
+            return match (self.busy_poll, control_due) {
+                (false, _) => self.wait(Until::Frames, due),
+                (true, true) => self.wait(Until::Told, Some(Duration::ZERO)),
+                (true, false) => Ok(false),
+            };
         }
         if control_due {
             self.fragments.expire(&self.counters);
