@@ -178,6 +178,13 @@ impl Leg {
                 Err(error) => error,
             }
         };
+        if self.cuts_smaller(&error) {
+            // Of its own refusal the kernel tells the socket by ICMP as well.
+            charge_returned(self.entry.socket, egress);
+            if self.submit(batch, payloads, part, egress).is_ok() {
+                return self.took(batch, part, egress);
+            }
+        }
         if segmented && refuses_segments(&error) {
             let taken = self.each_apart(batch, payloads, part, egress);
             if taken != Taken::default() {
@@ -233,6 +240,18 @@ impl Leg {
         raw::send(&envelope, socket.as_fd(), payload, self.entry.mtu as usize, self.identification)
     }
 
+    /// What is fragmented here and was too long for the path is cut to the least MTU of any (RFC 8200, section 5; RFC 791,
+    /// section 3.2) from now on, until the next table; answers whether that is news.
+    fn cuts_smaller(&mut self, error: &io::Error) -> bool {
+        let least = if self.entry.address.is_ipv4() { 576 } else { 1280 };
+        let news =
+            self.entry.keeps_port && error.raw_os_error() == Some(libc::EMSGSIZE) && self.entry.mtu > least;
+        if news {
+            self.entry.mtu = least;
+        }
+        news
+    }
+
     fn refused(&self, count: usize, error: &io::Error, egress: Egress<'_>) {
         let (counters, slot, count) = (egress.counters, self.entry.slot, count as u64);
         counters.add_leg(slot, LegCounter::Errors, count);
@@ -245,9 +264,9 @@ impl Leg {
 
 /// Empties a socket's error queue, each error counted on the leg that sends to its destination.
 pub fn charge_returned(socket: u32, egress: Egress<'_>) {
-    let Some(socket) = egress.sockets.get(&socket) else { return };
-    while let Some(returned) = take_returned(socket.as_fd()) {
-        if let Some(slot) = egress.hosts.slot(returned.destination) {
+    let Some(fd) = egress.sockets.get(&socket) else { return };
+    while let Some(returned) = take_returned(fd.as_fd()) {
+        if let Some(slot) = egress.hosts.slot(socket, returned.destination) {
             egress.counters.add_leg(slot, LegCounter::Unreachable, 1);
             egress.counters.set_leg(slot, LegCounter::LastError, returned.errno.unsigned_abs().into());
         }

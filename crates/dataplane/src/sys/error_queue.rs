@@ -6,7 +6,11 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
+use mcast::wire::ipv6;
 use socket2::{MaybeUninitSlice, MsgHdrMut, SockAddr, SockRef};
+
+/// Bytes of the returned datagram that are read: an IPv4 header with options, or an IPv6 one, and the ports behind.
+const QUOTED_BYTES: usize = 64;
 
 /// `sock_extended_err.ee_origin` of errors the network reported: `SO_EE_ORIGIN_ICMP`, `…_ICMP6`.
 const ORIGIN_ICMP: [u8; 2] = [2, 3];
@@ -25,8 +29,8 @@ pub struct Returned {
 pub fn take_returned(socket: BorrowedFd<'_>) -> Option<Returned> {
     loop {
         let mut control = [MaybeUninit::<u8>::uninit(); 256];
-        let mut scrap = [MaybeUninit::<u8>::uninit(); 1];
-        let mut buffers = [MaybeUninitSlice::new(&mut scrap)];
+        let mut quoted = [MaybeUninit::<u8>::uninit(); QUOTED_BYTES];
+        let mut buffers = [MaybeUninitSlice::new(&mut quoted)];
         // SockAddr::from sets the length to the family's; the larger one leaves room for either.
         let mut destination = SockAddr::from(SocketAddr::from(([0u16; 8], 0)));
         let mut message = MsgHdrMut::new()
@@ -34,14 +38,29 @@ pub fn take_returned(socket: BorrowedFd<'_>) -> Option<Returned> {
             .with_buffers(&mut buffers)
             .with_control(&mut control);
         let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
-        SockRef::from(&socket).recvmsg(&mut message, flags).ok()?;
+        let bytes = SockRef::from(&socket).recvmsg(&mut message, flags).ok()?;
         let used = message.control_len();
         let (errno, origin) = extended_error(&control[..used])?;
-        let destination = destination.as_socket();
-        if let (Some(destination), true) = (destination, ORIGIN_ICMP.contains(&origin)) {
+        let Some(mut destination) = destination.as_socket() else { continue };
+        if destination.port() == 0 {
+            // Of a raw socket: its datagrams come back with their headers.
+            destination.set_port(quoted_port(&quoted[..bytes.min(QUOTED_BYTES)]).unwrap_or(0));
+        }
+        if ORIGIN_ICMP.contains(&origin) {
             return Some(Returned { destination, errno });
         }
     }
+}
+
+/// The destination port of a packet that begins at its IP header, where it is UDP without extension headers.
+fn quoted_port(quoted: &[MaybeUninit<u8>]) -> Option<u16> {
+    // SAFETY: `quoted` is the part the kernel says it wrote.
+    let byte = |at: usize| quoted.get(at).map(|byte| unsafe { byte.assume_init() });
+    let udp = match byte(0)? >> 4 {
+        4 => usize::from(byte(0)? & 0x0f) * 4,
+        _ => ipv6::HEADER_LEN,
+    };
+    Some(u16::from_be_bytes([byte(udp + 2)?, byte(udp + 3)?]))
 }
 
 /// Error number and origin of the first control message, which the kernel writes as `sock_extended_err`.

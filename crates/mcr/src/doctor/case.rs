@@ -72,6 +72,8 @@ pub struct LegCase {
     pub pending: Option<String>,
     /// Why the kernel refuses its datagrams now, as an error number.
     pub failing: Option<i32>,
+    /// Why it refuses some or all of them, while it does.
+    pub losing: Option<i32>,
     /// What it has sent.
     pub count: Count,
     /// MTU of its way out in bytes; absent while it waits.
@@ -91,6 +93,8 @@ pub struct HostCase {
     pub join_sockets: usize,
     /// Why a limit keeps a group from being joined.
     pub limit: Option<String>,
+    /// What a join for which no socket could be had was told.
+    pub no_socket: Option<String>,
     /// Bytes of send buffer of the egress socket granted least; absent: there is none.
     pub send_buffer: Option<usize>,
     /// Frames lost for want of room since the start.

@@ -35,6 +35,11 @@ fn memberships(host: &HostCase) -> Finding {
         let each = limits.iter().map(|(sysctl, _, usual)| format!("{}={usual}", sysctl.name));
         format!("sysctl -w {}", each.collect::<Vec<_>>().join(" "))
     };
+    if let Some(why) = &host.no_socket {
+        let (why, remedy) =
+            why.split_once("; ").unwrap_or((why, "raise the limit of open files (LimitNOFILE=, ulimit -n)"));
+        return fail(CHECK, format!("{why}; {joined}"), remedy);
+    }
     if let Some(why) = &host.limit {
         let remedy = if raise.is_empty() { settings(limits.iter().collect()) } else { settings(raise) };
         return fail(CHECK, format!("{why}; {joined}"), remedy);

@@ -140,15 +140,19 @@ fn errors(leg: &LegCase) -> Finding {
         "{} sent, {} refused by the kernel, {} answered with an ICMP error",
         count.packets, count.errors, count.unreachable
     );
-    match leg.failing {
-        Some(errno) => {
+    match (leg.failing, leg.losing) {
+        (Some(errno), _) => {
             let error = std::io::Error::from_raw_os_error(errno);
             fail(CHECK, format!("sending fails: {error}; {told}"), refusal_remedy(errno))
         }
-        None if count.errors + count.unreachable > 0 => {
+        (None, Some(errno)) => {
+            let error = std::io::Error::from_raw_os_error(errno);
+            warn(CHECK, format!("the kernel refuses some: {error}; {told}"), refusal_remedy(errno))
+        }
+        (None, None) if count.errors + count.unreachable > 0 => {
             warn(CHECK, format!("{told}; it does not fail now"), "see mcrd's log for the reasons and times")
         }
-        None => ok(CHECK, told),
+        (None, None) => ok(CHECK, told),
     }
 }
 

@@ -61,6 +61,7 @@ impl Running {
             ifindex: leg.interface.as_ref().and_then(|name| ifindex(name.as_str())),
             pending: pending.clone(),
             failing: self.telemetry.trend(*slot).failing,
+            losing: self.telemetry.trend(*slot).losing,
             count: self.telemetry.leg(*slot),
             mtu: mtus.get(slot).copied(),
         });
@@ -98,16 +99,18 @@ impl Running {
     fn host_case(&mut self) -> HostCase {
         let (lost, lost_now) = self.telemetry.losses();
         let offered = Telemetry::sum(&self.telemetry.each_worker()).recv;
+        let held = || self.compiled.joins.iter().filter(|join| !self.join_errors.contains_key(join));
         let groups = |ipv4: bool| {
-            let joins = self.compiled.joins.iter().filter(|join| join.group.is_ipv4() == ipv4);
+            let joins = held().filter(|join| join.group.is_ipv4() == ipv4);
             joins.map(|join| (join.interface, join.group)).collect::<HashSet<_>>().len()
         };
         HostCase {
             groups4: groups(true),
             groups6: groups(false),
-            sources: self.compiled.joins.iter().filter(|join| join.source.is_some()).count(),
+            sources: held().filter(|join| join.source.is_some()).count(),
             join_sockets: self.memberships.sockets(),
             limit: self.join_errors.values().find(|error| error.is_limit()).map(ToString::to_string),
+            no_socket: self.join_errors.values().find(|error| error.wants_socket()).map(ToString::to_string),
             send_buffer: self.sockets.least_send_buffer(),
             lost,
             lost_now,

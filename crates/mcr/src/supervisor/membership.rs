@@ -116,6 +116,11 @@ impl JoinError {
         matches!(self, Self::Limit { .. })
     }
 
+    /// Whether no socket could be had for it.
+    pub fn wants_socket(&self) -> bool {
+        matches!(self, Self::Socket { .. })
+    }
+
     fn new(group: IpAddr, error: io::Error) -> Self {
         let family = if group.is_ipv4() { "IPv4" } else { "IPv6" };
         match Errno::from_io_error(&error) {

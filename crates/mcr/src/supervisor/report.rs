@@ -137,11 +137,16 @@ impl Running {
         let legs: Vec<_> =
             rule.outputs.iter().enumerate().map(|(at, leg)| self.leg_state(leg, view, at)).collect();
         let down: Vec<_> = legs.iter().filter(|(state, _)| *state != State::Active).collect();
-        let Some((_, why)) = down.first() else { return (State::Active, String::new()) };
-        let reason = match legs.len() {
-            1 => why.clone(),
-            all => format!("{} of {all} outputs do not send: {why}", down.len()),
+        let among = |what: &str, some: &[&(State, String)]| match (some, legs.len()) {
+            ([], _) => String::new(),
+            ([(_, why), ..], 1) => why.clone(),
+            ([(_, why), ..], all) => format!("{} of {all} outputs {what}: {why}", some.len()),
         };
+        if down.is_empty() {
+            let losing: Vec<_> = legs.iter().filter(|(_, why)| !why.is_empty()).collect();
+            return (State::Active, among("lose datagrams", &losing));
+        }
+        let reason = among("do not send", &down);
         let failed = down.len() == legs.len() && down.iter().any(|(state, _)| *state == State::Failed);
         (if failed { State::Failed } else { State::Active }, reason)
     }
@@ -159,9 +164,11 @@ impl Running {
         if view.pending.is_some() {
             return (State::Pending, "its rule is pending".to_owned());
         }
-        match self.telemetry.trend(view.slots.legs[at]).failing {
-            Some(errno) => (State::Failed, refusal_text(leg, errno)),
-            None => (State::Active, String::new()),
+        let trend = self.telemetry.trend(view.slots.legs[at]);
+        match (trend.failing, trend.losing) {
+            (Some(errno), _) => (State::Failed, refusal_text(leg, "fails", errno)),
+            (None, Some(errno)) => (State::Active, refusal_text(leg, "fails in part", errno)),
+            (None, None) => (State::Active, String::new()),
         }
     }
 
@@ -209,9 +216,9 @@ fn leg_drops(count: Count) -> BTreeMap<String, u64> {
 }
 
 /// Why a leg's datagrams are refused, and what to do.
-fn refusal_text(leg: &Leg, errno: i32) -> String {
+fn refusal_text(leg: &Leg, fails: &str, errno: i32) -> String {
     let error = io::Error::from_raw_os_error(errno);
-    format!("sending to {leg} fails: {error}: {}", refusal_remedy(errno))
+    format!("sending to {leg} {fails}: {error}: {}", refusal_remedy(errno))
 }
 
 /// What lies behind an error number of a send, and what to do.
@@ -225,8 +232,11 @@ pub fn refusal_remedy(errno: i32) -> &'static str {
         Errno::NETDOWN | Errno::NODEV => "its interface is down: bring it up",
         Errno::NOBUFS => "the device's queue is full: raise its txqueuelen or send less",
         Errno::AGAIN => "the send buffer is full: the device is too slow for what is sent",
+        Errno::ACCESS => "it is a broadcast address or its route is of type prohibit: name a host or a group",
         Errno::PERM => "a firewall rule of this host drops it: allow it in OUTPUT",
-        Errno::MSGSIZE => "datagrams are longer than the family or path allows",
+        Errno::MSGSIZE => {
+            "datagrams are longer than the family or path allows: let the sender send shorter ones"
+        }
         Errno::ADDRNOTAVAIL => {
             "packets come from 0.0.0.0 or ::, which cannot be kept: give the output another source="
         }

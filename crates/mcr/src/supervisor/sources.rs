@@ -56,7 +56,12 @@ pub enum NoSource {
     /// A link-local destination without interface (RFC 4007, section 6).
     #[error("{0} is a link-local address: name its interface, as in [{0}]%eth0:5000")]
     NoScope(Ipv6Addr),
-    /// The kernel refuses for another cause, as for a broadcast address or a prohibit route.
+    /// A subnet's broadcast address, or a route of type prohibit (ip-route(8)): the kernel says the same of both.
+    #[error(
+        "{0} is a broadcast address or its route is of type prohibit: name a host or a group, or change the route"
+    )]
+    Forbidden(Place),
+    /// The kernel refuses for another cause.
     #[error("the kernel refuses to send to {place}: {error}")]
     Refused {
         /// Where the datagrams would go.
@@ -147,6 +152,7 @@ fn no_source(error: io::Error, socket: &Socket, destination: IpAddr, interface: 
             NoSource::NoAddress { family, place: place() }
         }
         (Some(Errno::NODEV), _, Some(index)) => NoSource::NoInterface(index),
+        (Some(Errno::ACCESS), ..) => NoSource::Forbidden(place()),
         (Some(Errno::INVAL), IpAddr::V6(link_local), None) if link_local.is_unicast_link_local() => {
             NoSource::NoScope(link_local)
         }
@@ -279,17 +285,22 @@ impl Egress {
 }
 
 /// A socket that sends IP packets as they are made (raw(7)), routed, queued and resolved like any others, up to the
-/// MTU. It receives nothing.
+/// MTU. It is of UDP's protocol, or the kernel would not tell it of ICMP errors, and receives nothing.
 ///
 /// # Errors
 /// The option the kernel refused.
 pub fn raw_socket(ipv6: bool, send_buffer: usize) -> Result<OwnedFd, SocketError> {
     let open = || {
         let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
-        let protocol = Some(Protocol::from(nix::libc::IPPROTO_RAW));
-        let socket = Socket::new(domain, Type::RAW, protocol).and_then(spare).map_err(at("socket"))?;
+        let socket =
+            Socket::new(domain, Type::RAW, Some(Protocol::UDP)).and_then(spare).map_err(at("socket"))?;
         socket.set_nonblocking(true).map_err(at("O_NONBLOCK"))?;
         socket.attach_filter(&[DROP_ALL]).map_err(at("SO_ATTACH_FILTER"))?;
+        // Or each datagram of a joined group would be copied for the filter to drop.
+        if ipv6 { socket.set_multicast_all_v6(false) } else { socket.set_multicast_all_v4(false) }
+            .map_err(at("MULTICAST_ALL"))?;
+        if ipv6 { socket.set_header_included_v6(true) } else { socket.set_header_included_v4(true) }
+            .map_err(at("HDRINCL"))?;
         if ipv6 { socket.set_multicast_loop_v6(false) } else { socket.set_multicast_loop_v4(false) }
             .map_err(at("MULTICAST_LOOP"))?;
         set_recverr(&socket, ipv6).map_err(at("RECVERR"))?;

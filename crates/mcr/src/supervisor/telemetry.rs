@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use dataplane::counters::{Counters, LegCounter, RuleCounter, WorkerCounter};
 use dataplane::drop_reason::{DropReason, Ledger};
+use rustix::io::Errno;
 
 use super::rings::Rings;
 use crate::api::model::Totals;
@@ -52,9 +53,13 @@ pub struct Trend {
     pub bps: u64,
     /// Why nothing gets through, as an error number, while that is so.
     pub failing: Option<i32>,
+    /// Why the kernel refuses some of what is sent, or all, as an error number, while it does and for some ticks more.
+    pub losing: Option<i32>,
     /// Whether segmentation offload was refused since.
     pub gso_went_off: bool,
     sound_ticks: u32,
+    /// Ticks without a refusal.
+    quiet_ticks: u32,
 }
 
 /// All workers' counters and what is derived from them.
@@ -207,15 +212,22 @@ impl Trend {
         let errors = count.errors.saturating_sub(before.count.errors);
         let unreachable = count.unreachable.saturating_sub(before.count.unreachable);
         let bits = 8 * count.bytes.saturating_sub(before.count.bytes);
-        let fails = unreachable > 0 || (errors > 0 && packets == 0);
+        let last_error = || Some(last_error());
+        // A path's MTU that was learnt cost one datagram, and what follows is cut to it.
+        let learnt = || packets > 0 && last_error() == Some(Errno::MSGSIZE.raw_os_error());
+        let fails = (unreachable > 0 && !learnt()) || (errors > 0 && packets == 0);
         let sound_ticks = if fails { 0 } else { before.sound_ticks + u32::from(packets > 0) };
-        let failing =
-            if fails { Some(last_error()) } else { before.failing.filter(|_| sound_ticks < SOUND_TICKS) };
+        let failing = if fails { last_error() } else { before.failing.filter(|_| sound_ticks < SOUND_TICKS) };
+        let quiet_ticks = if errors > 0 { 0 } else { before.quiet_ticks.saturating_add(1) };
+        let losing =
+            if errors > 0 { last_error() } else { before.losing.filter(|_| quiet_ticks < SOUND_TICKS) };
         Self {
             count,
             pps: rate(packets, elapsed),
             bps: rate(bits, elapsed),
             failing,
+            losing,
+            quiet_ticks,
             gso_went_off: count.gso_off && !before.count.gso_off,
             sound_ticks,
         }
@@ -261,12 +273,21 @@ mod tests {
     #[test]
     fn losing_some_is_not_failing_and_icmp_errors_are() {
         let some = Trend::default().after(count(5, 5, 0), SECOND, || 1);
-        assert_eq!(some.failing, None);
+        assert_eq!((some.failing, some.losing), (None, Some(1)));
         let icmp = some.after(count(9, 5, 1), SECOND, || 111);
-        assert_eq!(icmp.failing, Some(111));
+        assert_eq!((icmp.failing, icmp.losing), (Some(111), Some(1)));
+        let quiet = (10..12).fold(icmp, |trend, packets| trend.after(count(packets, 5, 1), SECOND, || 111));
+        assert_eq!(quiet.losing, None, "for some ticks");
+    }
+
+    #[test]
+    fn a_path_mtu_that_was_learnt_is_no_failure() {
+        let too_long = || Errno::MSGSIZE.raw_os_error();
+        assert_eq!(Trend::default().after(count(9, 0, 1), SECOND, too_long).failing, None);
+        assert_eq!(Trend::default().after(count(0, 1, 0), SECOND, too_long).failing, Some(too_long()));
     }
 
     fn libc_enobufs() -> i32 {
-        rustix::io::Errno::NOBUFS.raw_os_error()
+        Errno::NOBUFS.raw_os_error()
     }
 }

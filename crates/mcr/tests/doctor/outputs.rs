@@ -129,6 +129,20 @@ fn errors_that_come_back_are_told_while_they_do() {
     found.assert_output("10.10.2.100", "send_errors", "warn", "does not fail now");
 }
 
+#[test]
+fn an_output_that_loses_some_is_told_with_the_reason() {
+    skip_unless_available!();
+    let line = Line::new("doc").unwrap();
+    line.relay().tool("tc qdisc add dev r-out root tbf rate 400kbit burst 4000 limit 8000").unwrap();
+    let ward = Ward::on(line, &rule("a", INPUT, &["239.2.2.2%r-out:6000,batch=1"]));
+    let _stream = ward.stream(&[four().payload(vec![1; 1200])]);
+    let reason = || ward.relay.stats()["rules"][0]["reason"].as_str().unwrap().to_owned();
+    eventually(SOON, "some are refused", || reason().contains("fails in part: No buffer space"));
+    let found = ward.findings();
+    found.assert_output("239.2.2.2", "send_errors", "warn", "the kernel refuses some: No buffer space");
+    found.assert("state", "warn", "fails in part");
+}
+
 /// The kernel routes by source port: the way that the relay asked about is not the one its datagrams take, and that
 /// has no room for bursts.
 #[test]

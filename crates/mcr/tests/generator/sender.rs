@@ -114,7 +114,7 @@ fn refused_packets_are_errors_not_gaps() {
     let cable = Cable::new();
     let queue = "tc qdisc add dev s0 root tbf rate 20mbit burst 3000 limit 6000";
     cable.s0.netns().tool(queue).unwrap();
-    let outcome = cable.run("239.1.1.1%s0:5000 --rate 10000 --duration 0.5", "239.1.1.1%d0:5000");
+    let outcome = cable.run("239.1.1.1%s0:5000 --rate 10000 --count 5000", "239.1.1.1%d0:5000");
     let number = |key: &str| outcome.sent[key].as_u64().unwrap();
     assert_eq!(number("sent") + number("errors"), 5000, "{}", outcome.sent);
     assert!(number("errors") > 1000, "{}", outcome.sent);

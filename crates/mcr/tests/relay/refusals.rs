@@ -145,6 +145,10 @@ fn a_slow_device(options: &str, burst: usize, queue: usize) {
     }
     let mut seen = bed.probes[0].expect(sent.len(), SOON);
     Expected::new(&bed.fan.egress[0], &bed.fan.receivers[0], "239.2.2.2:6000").assert(&mut seen, &sent);
+    let reason = |bed: &Bed| bed.rule("slow")["reason"].as_str().unwrap().to_owned();
+    eventually(SOON, "the loss is told", || {
+        reason(&bed).starts_with("1 of 2 outputs lose datagrams: sending to 239.2.2.2%r-out2")
+    });
     let account = bed.account();
     account.assert_drops(&[]);
     let ((taken, refused), (all, none)) =
@@ -158,7 +162,10 @@ fn a_slow_device(options: &str, burst: usize, queue: usize) {
     let numbers: Vec<_> =
         arrived.iter().map(|seen| sent.iter().position(|sent| *sent == seen.payload)).collect();
     assert!(numbers.is_sorted() && numbers.iter().all(Option::is_some), "{numbers:?}");
-    assert_eq!(bed.rule("slow")["state"], "active");
+    let slow = bed.leg("slow", 0);
+    assert_eq!(slow["state"], "active", "{slow:#}");
+    // It says so while it does, and for some seconds more.
+    eventually(SOON, "nothing was refused for a while", || bed.leg("slow", 0)["reason"] == "");
     bed.finish();
 }
 

@@ -2,8 +2,9 @@
 
 use std::io::ErrorKind;
 use std::net::UdpSocket;
+use std::time::Duration;
 
-use testbed::{Datagram, Fan, Seen, rule, skip_unless_available};
+use testbed::{Datagram, Fan, Netns, Seen, Veth, eventually, rule, skip_unless_available};
 
 use crate::bed::{Bed, QUIET, SOON};
 use crate::expected::{Expected, payload, payloads};
@@ -37,6 +38,46 @@ fn empty_ipv6_datagrams_are_relayed() {
     let mut seen = bed.probes[0].expect(sent.len(), SOON);
     Expected::new(&bed.fan.egress[0], &bed.fan.receivers[0], "[ff3e::2:2]:6000").assert(&mut seen, &sent);
     bed.finish().assert_all_relayed(sent.len() as u64, 1);
+}
+
+/// Behind a router whose next link takes less. What the router refuses is lost; what follows is cut to what it takes,
+/// by the kernel or, under a kept port, by the worker.
+#[test]
+fn a_path_that_takes_less_is_learnt() {
+    skip_unless_available!();
+    let fan = Fan::new("rlz", 1).unwrap();
+    let far = Netns::new("rlz-x").unwrap();
+    let router = fan.receivers[0].netns();
+    let link = Veth::pair((router, "x0"), (&far, "x1")).unwrap();
+    for (end, address) in [(&link.a, "fd00:9::1"), (&link.b, "fd00:9::2")] {
+        end.set_mtu(1280).unwrap();
+        end.add_address(address.parse().unwrap(), 64).unwrap();
+    }
+    router.sysctl("net.ipv6.conf.all.forwarding", "1").unwrap();
+    fan.relay().ip("-6 route add fd00:9::/64 via fd00:2::100").unwrap();
+    far.ip("-6 route add default via fd00:9::1").unwrap();
+    let outputs = ["[fd00:9::2]:6001,sport=keep", "[fd00:9::2]:6002"];
+    let bed = Bed::on(fan, &rule("far", "239.1.1.1%r-in:5000", &outputs));
+    let sockets = ["[fd00:9::2]:6001", "[fd00:9::2]:6002"].map(|to| {
+        let socket = far.enter(|| UdpSocket::bind(to)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        socket
+    });
+    let long = payload(0, 1400);
+    let mut arrived = [false; 2];
+    eventually(SOON, "long datagrams arrive by both outputs", || {
+        bed.input.udp("10.10.1.100:4000", "239.1.1.1:5000", 16, 0, &long).unwrap();
+        for (socket, arrived) in sockets.iter().zip(&mut arrived) {
+            let mut buffer = [0; 2000];
+            *arrived |= socket.recv(&mut buffer).is_ok_and(|length| buffer[..length] == long[..]);
+        }
+        arrived == [true; 2]
+    });
+    for at in 0..2 {
+        let leg = bed.leg("far", at);
+        assert_eq!((&leg["state"], &leg["errors"]), (&"active".into(), &0.into()), "{leg:#}");
+    }
+    bed.finish();
 }
 
 /// Ethernet hardware pads short frames; the padding is not payload.
