@@ -26,12 +26,12 @@ fn at_most(each: u64) -> LibraryBenchmarkConfig {
 const ONE: Shape = Shape { rules: 1, flows: 1, outputs: 1, checksum_verified: true };
 
 #[library_benchmark]
-#[bench::one_flow(args = (ONE), setup = Recorded::new, config = at_most(961))]
-#[bench::checksum_unverified(args = (Shape { checksum_verified: false, ..ONE }), setup = Recorded::new, config = at_most(1348))]
-#[bench::ten_thousand_rules(args = (Shape { rules: 10_000, ..ONE }), setup = Recorded::new, config = at_most(961))]
-#[bench::sixteen_outputs(args = (Shape { outputs: 16, ..ONE }), setup = Recorded::new, config = at_most(1250))]
-#[bench::fifty_flows(args = (Shape { rules: 50, flows: 50, ..ONE }), setup = Recorded::new, config = at_most(966))]
-#[bench::thousand_flows(args = (Shape { rules: 1000, flows: 1000, ..ONE }), setup = Recorded::new, config = at_most(1227))]
+#[bench::one_flow(args = (ONE), setup = Recorded::new, config = at_most(981))]
+#[bench::checksum_unverified(args = (Shape { checksum_verified: false, ..ONE }), setup = Recorded::new, config = at_most(1367))]
+#[bench::ten_thousand_rules(args = (Shape { rules: 10_000, ..ONE }), setup = Recorded::new, config = at_most(981))]
+#[bench::sixteen_outputs(args = (Shape { outputs: 16, ..ONE }), setup = Recorded::new, config = at_most(1304))]
+#[bench::fifty_flows(args = (Shape { rules: 50, flows: 50, ..ONE }), setup = Recorded::new, config = at_most(985))]
+#[bench::thousand_flows(args = (Shape { rules: 1000, flows: 1000, ..ONE }), setup = Recorded::new, config = at_most(1281))]
 fn round(mut recorded: Recorded) -> Recorded {
     recorded.relay();
     recorded
