@@ -111,7 +111,9 @@ fn recv(options: &Recv, json: bool) -> anyhow::Result<ExitCode> {
 /// Measures a device and reports; exit code 1 unless every step has its result.
 fn bench(options: &Bench, json: bool) -> anyhow::Result<ExitCode> {
     let stop = Stop::on_signal()?;
-    let report = tester::run(options, &stop)?;
+    // `make` says so; empty outside a repository.
+    let commit = option_env!("MCR_COMMIT").filter(|commit| !commit.is_empty());
+    let report = tester::run(options, commit, &stop)?;
     if json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

@@ -35,7 +35,7 @@ impl Machine {
 }
 
 /// The time now, UTC, as RFC 3339 writes it.
-pub(super) fn now() -> String {
+pub fn now() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     rfc3339(since.as_secs())
 }

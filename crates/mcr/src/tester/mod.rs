@@ -20,7 +20,7 @@ pub mod machine;
 mod offer;
 mod output;
 pub mod place;
-mod plot;
+pub mod plot;
 mod progress;
 pub mod report;
 pub mod search;
@@ -39,11 +39,16 @@ use session::Session;
 
 use crate::generator::stop::Stop;
 
-/// Measures what `options` ask for. An interruption ends it with what was measured so far.
+/// Measures what `options` ask for; `commit` is what the program was built from. An interruption ends it with what was
+/// measured so far.
 ///
 /// # Errors
 /// When nothing can be measured: the command line, or what it names.
-pub fn run<'a>(options: &'a Bench, stop: &Stop) -> Result<Report<'a>, TesterError> {
+pub fn run<'a>(
+    options: &'a Bench,
+    commit: Option<&'static str>,
+    stop: &Stop,
+) -> Result<Report<'a>, TesterError> {
     let session = Session::new(options, stop.clone())?;
     let results = match options.test {
         Test::Throughput | Test::Matrix | Test::Mixed => Results::Throughput(throughput::measure(&session)),
@@ -51,7 +56,7 @@ pub fn run<'a>(options: &'a Bench, stop: &Stop) -> Result<Report<'a>, TesterErro
         Test::Join => Results::Join(join::measure(&session)),
         Test::Capacity => Results::Capacity(capacity::measure(&session)),
     };
-    let report = Report::new(options, session.cores.clone(), results, stop.requested());
+    let report = Report::new(options, commit, session.cores.clone(), results, stop.requested());
     if let Some(folder) = &options.out {
         output::write(&report, folder)?;
     }

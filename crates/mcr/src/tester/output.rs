@@ -29,10 +29,11 @@ fn markdown(report: &Report<'_>) -> String {
     let machine = &report.machine;
     let whole = if report.interrupted { "Interrupted: what was measured so far.\n\n" } else { "" };
     format!(
-        "{whole}{}\n`{}`\n\nmcrgen {}, {}, {} cores, Linux {}, {}.\n",
+        "{whole}{}\n`{}`\n\nmcrgen {}{}, {}, {} cores, Linux {}, {}.\n",
         report.table().to_markdown(),
         report.command.join(" "),
         report.mcrgen,
+        report.commit.map(|commit| format!(" ({commit})")).unwrap_or_default(),
         machine.cpu,
         machine.cores,
         machine.kernel,

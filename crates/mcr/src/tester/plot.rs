@@ -1,4 +1,4 @@
-//! Plots as SVG: throughput by size, and percentiles of latency by load.
+//! Plots as SVG: throughput by size, percentiles of latency by load, and any lines of a bench's own.
 
 use std::path::Path;
 
@@ -31,24 +31,37 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 0, 0),
 ];
 
-/// One line of a plot: points in order of x, with the lowest and the highest of y at each where known.
-struct Line {
-    name: String,
-    points: Vec<Point>,
+/// One line of a plot.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// What the key calls it.
+    pub name: String,
+    /// Its points, in any order.
+    pub points: Vec<Point>,
 }
 
-struct Point {
-    x: f64,
-    y: f64,
-    range: Option<(f64, f64)>,
+/// One point, in the units of the axes.
+#[derive(Debug, Clone, Copy)]
+pub struct Point {
+    /// Across.
+    pub x: f64,
+    /// Up.
+    pub y: f64,
+    /// The lowest and the highest of y, where there is a spread.
+    pub range: Option<(f64, f64)>,
 }
 
 /// What a plot shows, and in what units.
-struct Frame<'a> {
-    title: String,
-    x: &'a str,
-    y: &'a str,
-    logarithmic: bool,
+#[derive(Debug, Clone)]
+pub struct Frame<'a> {
+    /// Above it.
+    pub title: String,
+    /// The quantity and unit across.
+    pub x: &'a str,
+    /// Those up.
+    pub y: &'a str,
+    /// Whether y is logarithmic.
+    pub logarithmic: bool,
 }
 
 /// Throughput by size, a line for each fan-out and number of groups; nothing where there is no result.
@@ -117,7 +130,11 @@ fn line_name(step: &Step) -> String {
     step.unicast_share.map_or(name.clone(), |share| format!("{name}, unicast {share} %"))
 }
 
-fn plot(path: &Path, frame: &Frame<'_>, lines: &mut [Line]) -> Result<(), TesterError> {
+/// Draws lines as SVG; nothing where there is no point.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn plot(path: &Path, frame: &Frame<'_>, lines: &mut [Line]) -> Result<(), TesterError> {
     if lines.iter().all(|line| line.points.is_empty()) {
         return Ok(());
     }

@@ -30,6 +30,8 @@ pub enum Results {
 pub struct Report<'a> {
     /// Version of this program.
     pub mcrgen: &'static str,
+    /// The commit it was built from, where that is known.
+    pub commit: Option<&'static str>,
     /// When it ended, UTC.
     pub time: String,
     /// Where.
@@ -48,9 +50,16 @@ pub struct Report<'a> {
 
 impl<'a> Report<'a> {
     /// What `options` came to.
-    pub(super) fn new(options: &'a Bench, cores: Cores, results: Results, interrupted: bool) -> Self {
+    pub(super) fn new(
+        options: &'a Bench,
+        commit: Option<&'static str>,
+        cores: Cores,
+        results: Results,
+        interrupted: bool,
+    ) -> Self {
         Self {
             mcrgen: env!("CARGO_PKG_VERSION"),
+            commit,
             time: machine::now(),
             machine: Machine::this(),
             command: std::env::args_os().map(|part| part.to_string_lossy().into_owned()).collect(),

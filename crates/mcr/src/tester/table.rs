@@ -61,7 +61,7 @@ impl Table {
 }
 
 /// A number with its thousands apart.
-pub(super) fn whole(value: f64) -> String {
+pub fn whole(value: f64) -> String {
     let digits = format!("{value:.0}");
     let (sign, digits) = digits.strip_prefix('-').map_or(("", &digits[..]), |digits| ("-", digits));
     let first = (digits.len() + 2) % 3 + 1;
