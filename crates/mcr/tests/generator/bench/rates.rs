@@ -112,6 +112,42 @@ fn a_matrix_is_measured_and_written() {
     }
 }
 
+/// Bursts are cut before they reach the device, however its link is set: a super-frame would count as one there.
+#[test]
+fn what_is_offered_are_frames_of_wire_size() {
+    skip_unless_available!();
+    let device = Device::new();
+    for (segmentation, groups, path) in [(true, 1, "frames"), (false, 1, "segmented"), (false, 40, "frames")]
+    {
+        device.fan.sender.link.offload("tx-udp-segmentation", segmentation).unwrap();
+        let before = device.fan.ingress.link.counter("rx", "packets").unwrap();
+        let line = format!(
+            "throughput {} --groups {groups} --trial 0.1 --repeat 1 --most 150000 --loss 0.99",
+            device.sides()
+        );
+        let result = &results(&line, &[("--setup", &device.setup())])[0];
+        assert_eq!(result["path"], path, "{result:#}");
+        let sent: u64 = trials(result).iter().map(|trial| trial["sent"].as_u64().unwrap()).sum();
+        let frames = device.fan.ingress.link.counter("rx", "packets").unwrap() - before;
+        assert!(sent > 0 && frames >= sent, "{frames} frames for {sent} packets as {path}");
+    }
+}
+
+/// A device that rewrites nothing, as kernel routes do: the same group and port at both ends, on many outputs.
+#[test]
+fn groups_are_kept_and_outputs_are_many() {
+    skip_unless_available!();
+    let device = Device::new();
+    let sides = device.sides().replace("239.2.1.1%d0:6000", "239.1.1.1%d0:5000");
+    for fanout in [2, 64] {
+        let line = format!("throughput {sides} --fanout {fanout} --trial 0.1 --repeat 1 --most 200");
+        let result = &results(&line, &[("--setup", &device.setup())])[0];
+        let passed = trials(result).into_iter().find(|trial| trial["verdict"] == "passed").unwrap();
+        assert_eq!(passed["received"].as_u64(), passed["sent"].as_u64().map(|sent| fanout * sent));
+        assert_eq!(result["counts"]["stray"], 0, "{result:#}");
+    }
+}
+
 #[test]
 fn latency_at_each_load() {
     skip_unless_available!();
