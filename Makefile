@@ -11,17 +11,21 @@ SHARE      := $(DESTDIR)$(PREFIX)/share
 ZSH        ?= zsh/site-functions
 FISH       ?= fish/vendor_completions.d
 
-export CARGO
+# Reports of measurements name it.
+MCR_COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null)
 
-.PHONY: help build deps test bench peers instructions soak check lint deny demo install completions deb test-deb test-old-kernel fuzz
+export CARGO MCR_COMMIT
+
+.PHONY: help build deps test bench peers engine instructions soak check lint deny demo install completions deb test-deb test-old-kernel fuzz
 .DEFAULT_GOAL := build
 
 help:
 	@echo "make build     release binaries in $(TARGET_DIR)/release"
 	@echo "make demo      generator, relay and two receivers in namespaces (root)"
 	@echo "make test      unit, property, doc and namespace tests (root, or the last are skipped)"
-	@echo "make bench     throughput and latency floors (root)"
+	@echo "make bench     both of these; with ROWS=rate,latency those rows of the second (root)"
 	@echo "make peers     MCR beside other relays, by the adapters in bench/ (root)"
+	@echo "make engine    MCR against what it must reach; takes ROWS (root)"
 	@echo "make instructions  instructions of a worker's loop for each datagram, by valgrind"
 	@echo "make soak      a relay under traffic, disturbed for SOAK_SECONDS (7200) (root)"
 	@echo "make check     formatting, lints, licences, sources and duplicates of dependencies"
@@ -43,12 +47,18 @@ deps:
 test: deps
 	@scripts/test
 
-bench: deps build
-	$(CARGO) bench --locked -p mcr --bench floors
+# One after the other, whatever -j says: what is measured has the machine to itself.
+bench:
+	$(if $(ROWS),,$(MAKE) peers)
+	$(MAKE) engine
 
 peers: build
-	@scripts/deps build test peers
-	$(CARGO) bench --locked -p mcr --bench peers
+	@scripts/deps build test bench
+	$(CARGO) bench --locked -p mcr --bench rates -- peers
+
+engine: build
+	@scripts/deps build test bench
+	$(CARGO) bench --locked -p mcr --bench rates -- engine
 
 # The runner must be of the crate's own version.
 GUNGRAUN := $(shell sed -n 's/^gungraun = "=\(.*\)"/\1/p' Cargo.toml)

@@ -45,7 +45,7 @@ impl Adapter {
     ///
     /// # Errors
     /// When the script fails, with what it said.
-    pub(crate) fn start(&self, netns: &Netns, core: usize) -> Result<Running> {
+    pub(crate) fn start(&self, netns: &Netns, core: u8) -> Result<Running> {
         let state = tempfile::tempdir().context("a folder for the adapter")?;
         let running = Running { script: self.script.clone(), netns: netns.clone(), state };
         let core = core.to_string();
@@ -82,7 +82,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Err(error) = self.call("stop", &[]) {
-            eprintln!("peers: {error:#}");
+            eprintln!("bench: {error:#}");
         }
     }
 }

@@ -1,0 +1,65 @@
+//! System calls for a packet, counted by the kernel's tracepoint, and latency there.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use testbed::Daemon;
+use testbed::process::Signal;
+
+use super::rate::across;
+use super::{Figures, one_rule};
+use crate::place::{Egress, Place};
+use crate::relay::Mcr;
+use crate::results::Goal;
+use crate::settings::{LARGE, Settings};
+
+const PPS: u64 = 300_000;
+
+const CALLS_MOST: f64 = 0.15;
+const P99_MOST_US: f64 = 300.0;
+
+const SOON: Duration = Duration::from_secs(30);
+
+pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> {
+    let place = Place::new(1, Egress::Cut)?;
+    let mcr = Mcr::start(place.fan.relay(), &one_rule(&place.outputs("239.2.1.1")))?;
+    let counting = Counting::start(mcr.worker()?)?;
+    let before = mcr.stats()?.totals.matched;
+    let latency = across(&place).latency(LARGE, &[PPS], 2.0 * settings.trial_s)?;
+    let packets = mcr.stats()?.totals.matched - before;
+    let calls = counting.end()?;
+    let each = calls as f64 / packets as f64;
+    figures.note("system calls a packet at 300 kpps", "calls", Goal::Most(CALLS_MOST), each);
+    let p99 = latency.first().context("no latency")?.in_full()?.p99;
+    figures.note("latency p99 at 300 kpps", "µs", Goal::Most(P99_MOST_US), p99);
+    Ok(())
+}
+
+/// `perf stat` on a process.
+struct Counting {
+    perf: Daemon,
+    output: tempfile::NamedTempFile,
+}
+
+impl Counting {
+    fn start(pid: u32) -> Result<Self> {
+        let output = tempfile::NamedTempFile::new().context("a file for perf")?;
+        let mut command = Command::new("perf");
+        command.args(["stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p", &pid.to_string(), "-o"]);
+        command.arg(output.path());
+        let perf = Daemon::start("perf", command).context("perf (Debian's linux-perf)")?;
+        Ok(Self { perf, output })
+    }
+
+    fn end(mut self) -> Result<u64> {
+        self.perf.signal(Signal::INT);
+        let _ = self.perf.wait(SOON);
+        let text = fs::read_to_string(self.output.path()).context("what perf wrote")?;
+        let line = text.lines().find(|line| line.contains("sys_enter"));
+        let count = line.and_then(|line| line.split(',').next()?.parse().ok());
+        ensure!(count.is_some(), "perf counts no system calls: {text}");
+        count.context("a count")
+    }
+}

@@ -1,0 +1,52 @@
+//! One flow to sixteen outputs. The sink is the far sides' stacks, in which nobody listens.
+
+use anyhow::Result;
+
+use super::cost::ns_a_datagram;
+use super::{Figures, one_rule, ratio};
+use crate::adapter::Adapter;
+use crate::offer::Offer;
+use crate::peers::{group, relaying};
+use crate::place::{Egress, Place};
+use crate::relay::Mcr;
+use crate::results::Goal;
+use crate::settings::{LARGE, Settings};
+
+pub(super) const OUTPUTS: u8 = 16;
+
+/// What the CPU time of a leg is measured at, packets a second.
+const PPS: u64 = 100_000;
+
+/// Nanoseconds, segments a second, and how often the rate of kernel routes.
+const LEG_MOST: f64 = 200.0;
+const WHOLE_LEAST: f64 = 3_000_000.0;
+const ROUTES_LEAST: f64 = 1.5;
+
+pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> {
+    let place = Place::new(OUTPUTS, Egress::Whole)?;
+    let mcr = Mcr::start(place.fan.relay(), &one_rule(&place.outputs("239.2.1.1")))?;
+    let ns = ns_a_datagram(&mcr, &place, Offer::at(PPS, LARGE, 2.0 * settings.trial_s))?;
+    figures.note("16 outputs, whole: worker CPU a leg and packet", "ns", Goal::Most(LEG_MOST), ns);
+    let segments = f64::from(OUTPUTS) * place.zero_loss(LARGE, settings.trial_s)?.pps;
+    let what = "16 outputs, whole: segments without loss";
+    figures.note(what, "kpps", Goal::Least(WHOLE_LEAST / 1000.0), segments / 1000.0);
+    drop((mcr, place));
+
+    let place = Place::new(OUTPUTS, Egress::Cut)?;
+    let mcr = Mcr::start(place.fan.relay(), &one_rule(&place.outputs("239.2.1.1")))?;
+    let cut = f64::from(OUTPUTS) * place.zero_loss(LARGE, settings.trial_s)?.pps;
+    drop(mcr);
+    let adapter = Adapter::of(&crate::folder().join("adapters/smcroute"))?;
+    let _routes = relaying(&adapter, place.fan.relay(), &place.outputs(&group(&adapter, 2)))?;
+    let routes = f64::from(OUTPUTS) * place.zero_loss(LARGE, settings.trial_s)?.pps;
+    for (what, pps) in [("mcr", cut), ("kernel routes", routes)] {
+        figures.note(format!("16 outputs, cut, without loss: {what}"), "kpps", Goal::Shown, pps / 1000.0);
+    }
+    figures.note(
+        "16 outputs, cut: times kernel routes",
+        "ratio",
+        Goal::Least(ROUTES_LEAST),
+        ratio(cut, routes),
+    );
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! MCR beside what else relays multicast, on the same machine, in the same run, in the same namespaces.
+//!
+//! Each relay is driven by an adapter script (bench/README.md). A cable in a relay's place shows what the tester itself
+//! can do, and what the sender takes of the CPU.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use mcr::tester::plot::{Frame, Line, Point, plot};
+use testbed::{Chain, Netns};
+
+use crate::adapter::{Adapter, Running};
+use crate::cpu::Cores;
+use crate::offer::{GROUP, Offer, PORT, RELAY_CORE, SENDER_CORE};
+use crate::place::{Cable, Egress, Place};
+use crate::results::{Goal, Origin, Results};
+use crate::settings::{LARGE, SMALL, Settings};
+use crate::tester::{Device, Latency};
+
+/// UDP payload: the least that can be accounted for, market data, video over RTP.
+const SIZES: [u64; 3] = [18, SMALL, LARGE];
+const LATENCY_PPS: [u64; 3] = [10_000, 50_000, 100_000];
+const LOSS_PPS: u64 = 250_000;
+const CPU_PPS: [u64; 2] = [50_000, 250_000];
+const CHAIN_PPS: u64 = 50_000;
+const FAN_OUT: u8 = 16;
+
+/// The cable's column.
+const CABLE: &str = "cable";
+
+/// Measures all relays and leaves the results in bench/results.
+pub(crate) fn run(settings: &Settings) -> Result<()> {
+    let folder = crate::folder();
+    let adapters = adapters(&folder.join("adapters"))?;
+    let mut results = Results::default();
+    let not_counted = settings.repeat(|| {
+        let senders_own = cable(settings, &mut results)?;
+        for adapter in &adapters {
+            eprintln!("  {}", adapter.version);
+            line(adapter, senders_own, settings, &mut results)?;
+            fan_out(adapter, settings, &mut results)?;
+            chain(adapter, settings, &mut results)?;
+        }
+        Ok(())
+    })?;
+    let names: Vec<&str> = adapters.iter().map(|adapter| adapter.name.as_str()).collect();
+    let table = results.compared(&[&names[..], &[CABLE]].concat(), &names);
+    println!("{table}");
+    let versions = adapters.iter().map(|adapter| adapter.version.clone()).collect();
+    let folder = folder.join("results");
+    results.write(&folder, "peers", &Origin::here(settings, not_counted, versions), &table)?;
+    plots(&folder, &names, &results)
+}
+
+/// What the tester does by itself; hands back the sender's own CPU time for a packet at each rate, nanoseconds.
+fn cable(settings: &Settings, results: &mut Results) -> Result<[f64; CPU_PPS.len()]> {
+    eprintln!("  a cable");
+    let place = Cable::new()?;
+    let device = Device { near: &place.near, far: &place.far, to: GROUP };
+    tested(CABLE, &device, settings, results)?;
+    let mut own = [0.0; CPU_PPS.len()];
+    for (own, pps) in own.iter_mut().zip(CPU_PPS) {
+        let before = Cores::now()?;
+        let sent = Offer::at(pps, LARGE, 2.0 * settings.trial_s).asleep().send(&place.near)?.sent;
+        *own = before.busy()?.as_nanos() as f64 / sent as f64;
+        results.note(CABLE, cpu_name(pps), "ns", Goal::Less, *own);
+    }
+    Ok(own)
+}
+
+/// One relay with one output.
+fn line(
+    adapter: &Adapter,
+    senders_own: [f64; CPU_PPS.len()],
+    settings: &Settings,
+    results: &mut Results,
+) -> Result<()> {
+    let (place, _relay) = placed(adapter, 1)?;
+    let group = group(adapter, 2);
+    let device = Device { near: &place.fan.sender, far: &place.fan.receivers[0], to: &group };
+    tested(&adapter.name, &device, settings, results)?;
+    for bytes in [LARGE, SMALL] {
+        let outcome = place.offer(Offer::at(LOSS_PPS, bytes, 2.0 * settings.trial_s))?;
+        let lost = 100.0 * outcome.lost() as f64 / outcome.expected as f64;
+        results.note(&adapter.name, loss_name(LOSS_PPS, bytes), "%", Goal::Less, lost);
+    }
+    for (pps, own) in CPU_PPS.into_iter().zip(senders_own) {
+        let before = Cores::now()?;
+        let outcome = place.offer(Offer::at(pps, LARGE, 2.0 * settings.trial_s).asleep())?;
+        let relays = before.busy()?.as_nanos() as f64 - own * outcome.offered.sent as f64;
+        results.note(&adapter.name, cpu_name(pps), "ns", Goal::Less, relays / outcome.arrived as f64);
+    }
+    Ok(())
+}
+
+/// What `mcrgen bench` finds of a device.
+fn tested(name: &str, device: &Device<'_>, settings: &Settings, results: &mut Results) -> Result<()> {
+    for bytes in SIZES {
+        let found = device.throughput(bytes, 1, settings.trial_s)?;
+        results.note(name, throughput_name(bytes), "kpps", Goal::More, found.pps / 1000.0);
+    }
+    let latencies = device.latency(LARGE, &LATENCY_PPS, settings.trial_s)?;
+    for (pps, latency) in LATENCY_PPS.into_iter().zip(latencies) {
+        // Above what a relay can do, the latency of the rest says little.
+        results.note(name, loss_name(pps, LARGE), "%", Goal::Less, 100.0 * latency.loss);
+        note_latency(name, &format!("at {} kpps", pps / 1000), latency, results);
+    }
+    Ok(())
+}
+
+fn fan_out(adapter: &Adapter, settings: &Settings, results: &mut Results) -> Result<()> {
+    let (place, _relay) = placed(adapter, FAN_OUT)?;
+    let pps = place.delivered_pps(Offer::most(LARGE, settings.trial_s))?;
+    let what = format!("delivered to {FAN_OUT} outputs at full offer");
+    results.note(&adapter.name, what, "kpps", Goal::More, pps / 1000.0);
+    Ok(())
+}
+
+/// Three relays in a row, neighbours on different cores.
+fn chain(adapter: &Adapter, settings: &Settings, results: &mut Results) -> Result<()> {
+    let chain = Chain::new("rates", 3)?;
+    chain.sender.link.wire_size()?;
+    let mut running = Vec::new();
+    for (hop, place) in (1..).zip(&chain.relays) {
+        place.egress.link.wire_size()?;
+        let relay = adapter.start(place.netns(), if hop % 2 == 1 { RELAY_CORE } else { SENDER_CORE })?;
+        relay.add(
+            "r-in",
+            &group(adapter, hop),
+            PORT,
+            &[format!("{}%r-out:{PORT}", group(adapter, hop + 1))],
+        )?;
+        running.push(relay);
+    }
+    let device = Device { near: &chain.sender, far: &chain.receiver, to: &group(adapter, 4) };
+    for latency in device.latency(LARGE, &[CHAIN_PPS], settings.trial_s)? {
+        let at = format!("through three at {} kpps", CHAIN_PPS / 1000);
+        results.note(&adapter.name, format!("loss {at}"), "%", Goal::Less, 100.0 * latency.loss);
+        note_latency(&adapter.name, &at, latency, results);
+    }
+    Ok(())
+}
+
+fn note_latency(name: &str, at: &str, latency: Latency, results: &mut Results) {
+    results.note(name, format!("latency p50 {at}"), "µs", Goal::Less, latency.p50);
+    results.note(name, format!("latency p99 {at}"), "µs", Goal::Less, latency.p99);
+}
+
+fn throughput_name(bytes: u64) -> String {
+    format!("throughput without loss, {bytes} B")
+}
+
+fn loss_name(pps: u64, bytes: u64) -> String {
+    format!("loss at {} kpps of {bytes} B", pps / 1000)
+}
+
+fn cpu_name(pps: u64) -> String {
+    format!("CPU for a packet delivered at {} kpps", pps / 1000)
+}
+
+/// A place with a relay that relays to all of its outputs.
+fn placed(adapter: &Adapter, outputs: u8) -> Result<(Place, Running)> {
+    let place = Place::new(outputs, Egress::Cut)?;
+    let relay = relaying(adapter, place.fan.relay(), &place.outputs(&group(adapter, 2)))?;
+    Ok((place, relay))
+}
+
+pub(crate) fn relaying(adapter: &Adapter, netns: &Netns, outputs: &[String]) -> Result<Running> {
+    let relay = adapter.start(netns, RELAY_CORE)?;
+    relay.add("r-in", &group(adapter, 1), PORT, outputs)?;
+    Ok(relay)
+}
+
+/// The group before the relay of that number.
+pub(crate) fn group(adapter: &Adapter, hop: u8) -> String {
+    if adapter.rewrites { format!("239.1.{hop}.1") } else { GROUP.to_owned() }
+}
+
+fn adapters(folder: &Path) -> Result<Vec<Adapter>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("adapters in {}", folder.display()))?;
+    let mut scripts: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    scripts.sort();
+    scripts.iter().map(|script| Adapter::of(script)).collect()
+}
+
+fn plots(folder: &Path, names: &[&str], results: &Results) -> Result<()> {
+    let line = |name: String, of: &str, points: &[(u64, String)]| {
+        let point = |(x, what): &(u64, String)| {
+            // Of a relay that let nothing through there is nothing to draw.
+            let spread = results.spread(of, what).filter(|spread| spread.max.is_finite())?;
+            Some(Point { x: *x as f64, y: spread.median, range: Some((spread.min, spread.max)) })
+        };
+        Line { name, points: points.iter().filter_map(point).collect() }
+    };
+    let sizes = SIZES.map(|bytes| (bytes, throughput_name(bytes)));
+    let mut lines: Vec<_> =
+        names.iter().chain(&[CABLE]).map(|name| line((*name).to_owned(), name, &sizes)).collect();
+    let frame = Frame {
+        title: "Throughput without loss: median, lowest and highest".into(),
+        x: "UDP payload (bytes)",
+        y: "kpackets/s",
+        logarithmic: false,
+    };
+    plot(&folder.join("throughput.svg"), &frame, &mut lines)?;
+    let mut lines = Vec::new();
+    for name in names {
+        for percentile in ["p50", "p99"] {
+            let loads = LATENCY_PPS.map(|pps| (pps, format!("latency {percentile} at {} kpps", pps / 1000)));
+            lines.push(line(format!("{name} {percentile}"), name, &loads));
+        }
+    }
+    let frame = Frame {
+        title: "Latency: median, lowest and highest of the repeats".into(),
+        x: "load (packets/s)",
+        y: "microseconds",
+        logarithmic: true,
+    };
+    plot(&folder.join("latency.svg"), &frame, &mut lines)?;
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! What was measured: figures by quantity, their median and spread, what they must reach, and where it was.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use mcr::tester::figures::Spread;
+use mcr::tester::machine::{Machine, now};
+use mcr::tester::table::whole;
+use serde::Serialize;
+
+use crate::settings::Settings;
+
+/// What is wanted of a quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Goal {
+    More,
+    Less,
+    /// No less than this, or it is missed.
+    Least(f64),
+    /// No more than this.
+    Most(f64),
+    /// Nothing: it explains others.
+    Shown,
+}
+
+impl Goal {
+    fn is_reached(self, value: f64) -> bool {
+        match self {
+            Self::Least(least) => value >= least,
+            Self::Most(most) => value <= most,
+            Self::More | Self::Less | Self::Shown => true,
+        }
+    }
+
+    /// The limit as a table shows it; absent where there is none.
+    fn limit(self) -> Option<String> {
+        match self {
+            Self::Least(least) => Some(format!(">= {}", figure(least))),
+            Self::Most(most) => Some(format!("<= {}", figure(most))),
+            Self::More | Self::Less | Self::Shown => None,
+        }
+    }
+}
+
+/// The figures of one quantity.
+#[derive(Debug, Serialize)]
+struct Quantity {
+    what: String,
+    unit: &'static str,
+    goal: Goal,
+    /// By what was measured, as an adapter's name: a figure a repeat. Absent: it cannot do that.
+    measured: BTreeMap<String, Vec<f64>>,
+}
+
+/// Everything measured, in the order in which it first was.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Results {
+    quantities: Vec<Quantity>,
+}
+
+/// Where and how it was measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Origin<'a> {
+    machine: Machine,
+    /// What `make` built; absent otherwise.
+    commit: Option<&'static str>,
+    time: String,
+    settings: &'a Settings,
+    /// Repeats that did not count, as the sender alone was too slow.
+    not_counted: usize,
+    /// What was measured, by the programs' own names and versions.
+    versions: Vec<String>,
+}
+
+impl<'a> Origin<'a> {
+    pub(crate) fn here(settings: &'a Settings, not_counted: usize, versions: Vec<String>) -> Self {
+        let commit = option_env!("MCR_COMMIT").filter(|commit| !commit.is_empty());
+        Self { machine: Machine::this(), commit, time: now(), settings, not_counted, versions }
+    }
+
+    fn markdown(&self) -> String {
+        let Machine { cpu, cores, kernel } = &self.machine;
+        format!(
+            "{} ({}); {cpu}, {cores} cores, Linux {kernel}; {}. {} repeats of {} s trials, {} more that did \
+             not count.\n",
+            self.versions.join(", "),
+            self.commit.unwrap_or("commit unknown"),
+            self.time,
+            self.settings.repeats,
+            self.settings.trial_s,
+            self.not_counted
+        )
+    }
+}
+
+impl Results {
+    /// Notes one figure of one subject.
+    pub(crate) fn note(
+        &mut self,
+        of: &str,
+        what: impl Into<String>,
+        unit: &'static str,
+        goal: Goal,
+        value: f64,
+    ) {
+        let what = what.into();
+        let at = self.quantities.iter().position(|quantity| quantity.what == what).unwrap_or_else(|| {
+            self.quantities.push(Quantity { what, unit, goal, measured: BTreeMap::new() });
+            self.quantities.len() - 1
+        });
+        self.quantities[at].measured.entry(of.to_owned()).or_default().push(value);
+    }
+
+    /// Median and spread of one subject's figures.
+    pub(crate) fn spread(&self, of: &str, what: &str) -> Option<Spread> {
+        self.quantities.iter().find(|quantity| quantity.what == what)?.spread(of)
+    }
+
+    /// Adds another's figures.
+    pub(crate) fn append(&mut self, other: Self) {
+        for Quantity { what, unit, goal, measured } in other.quantities {
+            for (of, values) in &measured {
+                values.iter().for_each(|value| self.note(of, what.clone(), unit, goal, *value));
+            }
+        }
+    }
+
+    /// A Markdown table with a column a subject: medians, with the spread in brackets. The best of `rivals` is bold.
+    pub(crate) fn compared(&self, subjects: &[&str], rivals: &[&str]) -> String {
+        let columns = "---|".repeat(subjects.len());
+        let mut text = format!("| median (least to most) | {} |\n|---|{columns}\n", subjects.join(" | "));
+        for quantity in &self.quantities {
+            let cells: Vec<_> = subjects.iter().map(|subject| quantity.cell(subject, rivals)).collect();
+            text += &format!("| {}, {} | {} |\n", quantity.what, quantity.unit, cells.join(" | "));
+        }
+        text
+    }
+
+    /// A Markdown table of one subject: what was reached, and what must be.
+    pub(crate) fn judged(&self, of: &str) -> String {
+        let mut text =
+            "| what | median | least – most | must reach | |\n|---|---:|---:|---:|---|\n".to_owned();
+        for quantity in &self.quantities {
+            let Some(spread) = quantity.spread(of) else { continue };
+            let Spread { median, min, max } = spread;
+            let (limit, verdict) = quantity.verdict(median);
+            text += &format!(
+                "| {}, {} | {} | {} – {} | {limit} | {verdict} |\n",
+                quantity.what,
+                quantity.unit,
+                figure(median),
+                figure(min),
+                figure(max)
+            );
+        }
+        text
+    }
+
+    /// The same for a terminal.
+    pub(crate) fn lines(&self, of: &str) -> String {
+        let line = |quantity: &Quantity| {
+            let Spread { median, min, max } = quantity.spread(of)?;
+            let (limit, verdict) = quantity.verdict(median);
+            let what = format!("{}, {}", quantity.what, quantity.unit);
+            let [median, min, max] = [median, min, max].map(figure);
+            Some(format!("{what:<66} {median:>10} ({min} to {max})  {limit:>9}  {verdict}\n"))
+        };
+        self.quantities.iter().filter_map(line).collect()
+    }
+
+    /// What of one subject is missed.
+    pub(crate) fn missed(&self, of: &str) -> Vec<&str> {
+        let missed = |quantity: &&Quantity| {
+            let median = quantity.spread(of).map(|spread| spread.median);
+            median.is_some_and(|median| !quantity.goal.is_reached(median))
+        };
+        self.quantities.iter().filter(missed).map(|quantity| quantity.what.as_str()).collect()
+    }
+
+    /// Leaves `NAME.json` and `NAME.md` in a folder.
+    pub(crate) fn write(&self, folder: &Path, name: &str, origin: &Origin<'_>, table: &str) -> Result<()> {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            #[serde(flatten)]
+            origin: &'a Origin<'a>,
+            #[serde(flatten)]
+            results: &'a Results,
+        }
+        let json = serde_json::to_string_pretty(&Document { origin, results: self })? + "\n";
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::write(folder.join(format!("{name}.json")), json))
+            .and_then(|()| {
+                fs::write(folder.join(format!("{name}.md")), format!("{table}\n{}", origin.markdown()))
+            })
+            .with_context(|| format!("write the results to {}", folder.display()))
+    }
+}
+
+impl Quantity {
+    fn spread(&self, of: &str) -> Option<Spread> {
+        Spread::of(self.measured.get(of)?)
+    }
+
+    fn verdict(&self, median: f64) -> (String, &'static str) {
+        match self.goal.limit() {
+            Some(limit) if self.goal.is_reached(median) => (limit, "PASS"),
+            Some(limit) => (limit, "MISSED"),
+            None => (String::new(), ""),
+        }
+    }
+
+    fn cell(&self, of: &str, rivals: &[&str]) -> String {
+        let Some(Spread { median, min, max }) = self.spread(of) else { return "–".to_owned() };
+        let medians = rivals.iter().filter_map(|rival| self.spread(rival)).map(|spread| spread.median);
+        let best = match self.goal {
+            Goal::Less => medians.reduce(f64::min),
+            _ => medians.reduce(f64::max),
+        };
+        let bold = rivals.contains(&of) && best == Some(median);
+        let median = if bold { format!("**{}**", figure(median)) } else { figure(median) };
+        format!("{median} ({} to {})", figure(min), figure(max))
+    }
+}
+
+/// Three significant digits at least, thousands apart.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        size if !size.is_finite() => "none".to_owned(),
+        0.0 => "0".to_owned(),
+        size if size < 1.0 => format!("{value:.3}"),
+        size if size < 10.0 => format!("{value:.2}"),
+        size if size < 100.0 => format!("{value:.1}"),
+        _ => whole(value),
+    }
+}

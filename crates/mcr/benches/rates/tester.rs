@@ -1,0 +1,108 @@
+//! `mcrgen bench` on a device, sender and receivers on core 0: its command line and what it answers.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use testbed::{Port, run};
+
+use crate::offer::{GROUP, PORT, SENDER_CORE, Short};
+
+pub(crate) const MCRGEN: &str = env!("CARGO_BIN_EXE_mcrgen");
+
+/// A search takes some ten trials.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// A device between two ports.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Device<'a> {
+    pub(crate) near: &'a Port,
+    pub(crate) far: &'a Port,
+    /// The first flow's group behind it.
+    pub(crate) to: &'a str,
+}
+
+/// A throughput.
+#[derive(Clone, Debug)]
+pub(crate) struct Throughput {
+    pub(crate) pps: f64,
+    /// `device` or `tester`.
+    pub(crate) limited_by: String,
+}
+
+/// Latency at one load, and what arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Latency {
+    /// Microseconds; infinite where nothing arrived.
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    /// Packets that lack, part of all.
+    pub(crate) loss: f64,
+    /// Whether the load was offered in full.
+    full: bool,
+}
+
+impl Latency {
+    /// The same where its load was offered in full, or [`Short`].
+    pub(crate) fn in_full(self) -> Result<Self> {
+        ensure!(self.full, Short { offered: 0.0 });
+        Ok(self)
+    }
+}
+
+impl Device<'_> {
+    /// The highest rate without loss.
+    pub(crate) fn throughput(&self, bytes: u64, flows: u16, seconds: f64) -> Result<Throughput> {
+        let options = [format!("--size={bytes}"), format!("--groups={flows}")];
+        let result = self.bench("throughput", &options, seconds)?.remove(0);
+        let pps = result["pps"]["median"].as_f64();
+        let found = Throughput {
+            pps: pps.with_context(|| format!("no throughput: {}", result["error"]))?,
+            limited_by: result["limited_by"].as_str().unwrap_or_default().to_owned(),
+        };
+        eprintln!(
+            "    {bytes} B, {flows} flows: {:.0} pps, limited by the {} ({} trials void)",
+            found.pps, found.limited_by, result["void_trials"]
+        );
+        Ok(found)
+    }
+
+    /// Latency at each load.
+    pub(crate) fn latency(&self, bytes: u64, loads: &[u64], seconds: f64) -> Result<Vec<Latency>> {
+        let list = loads.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        let results =
+            self.bench("latency", &[format!("--size={bytes}"), format!("--load={list}")], seconds)?;
+        let one = |result: &Value| {
+            let latency = |name| result["latency_us"][name].as_f64().unwrap_or(f64::INFINITY);
+            let count = |name| result["counts"][name].as_f64().unwrap_or_default();
+            let loss = count("lost") / count("expected").max(1.0);
+            let full = result["void_trials"] == 0;
+            let latency = Latency { p50: latency("p50"), p99: latency("p99"), loss, full };
+            if let Some(error) = result["error"].as_str() {
+                eprintln!("    {} pps: {error}", result["load_pps"]);
+            }
+            eprintln!(
+                "    {} pps: p50 {:.1} p99 {:.1} us, loss {loss:.6}",
+                result["load_pps"], latency.p50, latency.p99
+            );
+            latency
+        };
+        Ok(results.iter().map(one).collect())
+    }
+
+    fn bench(&self, test: &str, options: &[String], seconds: f64) -> Result<Vec<Value>> {
+        let core = SENDER_CORE.to_string();
+        let mut command = Command::new(MCRGEN);
+        command.args(["--json", "bench", test, "--repeat=1", "--tx-core", &core, "--rx-cores", &core]);
+        command.arg(format!("--trial={seconds}"));
+        command.arg(format!("--tx={GROUP}%{}:{PORT}/{}", self.near.name(), self.near.netns().name()));
+        command.arg(format!("--rx={}%{}:{PORT}/{}", self.to, self.far.name(), self.far.netns().name()));
+        command.args(options);
+        let finished = run(command, PATIENCE);
+        let report: Value = serde_json::from_str(&finished.stdout).unwrap_or_default();
+        let results = report["results"].as_array().cloned().unwrap_or_default();
+        ensure!(!results.is_empty(), "mcrgen bench {test}: {}{}", finished.stdout, finished.stderr);
+        Ok(results)
+    }
+}
