@@ -14,6 +14,7 @@ use crate::fragments::Fragments;
 use crate::hosts::Hosts;
 use crate::leg::Egress;
 use crate::matcher::{Matcher, Verdict};
+use crate::raw::Identifications;
 use crate::round::Round;
 use crate::sys::ring::{Arrival, Frame, LinkTarget, Ring, Span};
 use crate::table::Table;
@@ -28,6 +29,17 @@ const ROUND_SHARE: usize = 3;
 /// Datagrams queued on legs after which no further frame is taken: with a large fan-out a round of full length
 /// takes seconds, and a change of rules or the order to stop would wait for its end.
 const ROUND_SENDS: usize = 8192;
+
+/// What outlives a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Shared<'a> {
+    /// Where everything is counted.
+    pub counters: &'a Counters,
+    /// The egress sockets, by number.
+    pub sockets: &'a FxHashMap<u32, OwnedFd>,
+    /// For datagrams that are fragmented here.
+    pub identifications: &'a Identifications,
+}
 
 /// A table in force.
 #[derive(Debug)]
@@ -59,13 +71,8 @@ impl Forwarder {
 
     /// Relays what the ring holds, up to a round; answers how many frames that were. Releasing them is left to the
     /// caller.
-    pub fn round(
-        &mut self,
-        ring: &mut Ring,
-        fragments: &mut Fragments,
-        counters: &Counters,
-        sockets: &FxHashMap<u32, OwnedFd>,
-    ) -> usize {
+    pub fn round(&mut self, ring: &mut Ring, fragments: &mut Fragments, shared: Shared<'_>) -> usize {
+        let Shared { counters, sockets, identifications } = shared;
         let mut frames = 0;
         let most = ROUND_DATAGRAMS.min(ring.slots().div_ceil(ROUND_SHARE));
         let mut queued = Queued::default();
@@ -83,16 +90,17 @@ impl Forwarder {
                 round: &mut self.round,
                 queued: &mut queued,
             };
-            let egress = Egress { ring, counters, sockets, hosts: &self.hosts };
-            if route.frame(&frame, egress) {
+            let hosts = &self.hosts;
+            if route.frame(&frame, Egress { ring, counters, sockets, hosts, identifications }) {
                 continue;
             }
             if let Some(whole) = route.fragment(&frame, fragments, ring) {
-                route.whole(&frame, whole, Egress { ring, counters, sockets, hosts: &self.hosts });
+                route.whole(&frame, whole, Egress { ring, counters, sockets, hosts, identifications });
             }
         }
         if frames > 0 {
-            self.flows.flush(&mut self.round, Egress { ring, counters, sockets, hosts: &self.hosts });
+            let hosts = &self.hosts;
+            self.flows.flush(&mut self.round, Egress { ring, counters, sockets, hosts, identifications });
             self.round.drop(DropReason::Fragment, fragments.take_dropped());
             self.round.settle(counters, fragments.held());
         }

@@ -2,17 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::table::LegEntry;
 
-/// Unicast legs by destination. Of UDP sockets with the same port the kernel tells any one; of raw sockets it tells every
-/// one, whoever sent the datagram, so that only the legs of that socket count.
+/// Unicast legs by destination. The kernel tells an ICMP error to the UDP socket of that port which is bound to the
+/// interface it came by, or else to any of that port; and to every raw socket, whoever sent the datagram, so that only
+/// that socket's own legs count.
 #[derive(Debug, Default)]
 pub struct Hosts {
-    /// By the socket where it is a raw one, and address.
+    /// By socket and address; those of UDP also by address alone.
     legs: FxHashMap<(Option<u32>, IpAddr), Vec<Host>>,
-    raw: FxHashSet<u32>,
 }
 
 /// A unicast leg: its destination port, absent where it keeps the packet's, and its slot.
@@ -26,25 +26,25 @@ impl Hosts {
     /// Indexes the unicast legs among these.
     pub fn new<'a>(entries: impl Iterator<Item = &'a LegEntry>) -> Self {
         let mut hosts = Self::default();
-        for entry in entries {
-            let raw = entry.keeps_port.then_some(entry.socket);
-            hosts.raw.extend(raw);
-            if !entry.address.is_multicast() {
-                hosts
-                    .legs
-                    .entry((raw, entry.address))
-                    .or_default()
-                    .push(Host { port: entry.port, slot: entry.slot });
+        for entry in entries.filter(|entry| !entry.address.is_multicast()) {
+            let any = if entry.keeps_port { None } else { Some(None) };
+            for socket in any.into_iter().chain([Some(entry.socket)]) {
+                let host = Host { port: entry.port, slot: entry.slot };
+                hosts.legs.entry((socket, entry.address)).or_default().push(host);
             }
         }
         hosts
     }
 
-    /// The slot of the leg that sends there, as a socket was told; of one with that very port, where there are several.
+    /// The slot of the leg that sends there, as a socket was told: of one with that very port before one that keeps the
+    /// packet's, and of that socket before another.
     pub fn slot(&self, socket: u32, destination: SocketAddr) -> Option<u32> {
-        let raw = Some(socket).filter(|socket| self.raw.contains(socket));
-        let legs = self.legs.get(&(raw, destination.ip()))?;
-        let by_port = |port| legs.iter().find(|leg| leg.port == port).map(|leg| leg.slot);
+        let by_port = |port: Option<u16>| {
+            [Some(socket), None].into_iter().find_map(|socket| {
+                let legs = self.legs.get(&(socket, destination.ip()))?;
+                legs.iter().find(|leg| leg.port == port).map(|leg| leg.slot)
+            })
+        };
         by_port(Some(destination.port())).or_else(|| by_port(None))
     }
 }
@@ -75,20 +75,22 @@ mod tests {
         let legs = [
             leg(1, 1, "10.0.0.1", Some(5), false),
             leg(2, 2, "10.0.0.1", None, false),
-            leg(3, 3, "10.0.0.1", Some(5), true),
-            leg(4, 4, "10.0.0.1", Some(5), true),
+            leg(3, 3, "10.0.0.2", Some(5), true),
+            leg(4, 4, "10.0.0.2", Some(5), true),
             leg(5, 1, "239.1.1.1", Some(5), false),
+            leg(6, 6, "10.0.0.1", Some(5), false),
         ];
         let hosts = Hosts::new(legs.iter());
         let slot = |socket, to: &str| hosts.slot(socket, to.parse().unwrap());
+        assert_eq!([1, 6].map(|socket| slot(socket, "10.0.0.1:5")), [Some(1), Some(6)], "by two interfaces");
         assert_eq!(
-            [1, 2, 9].map(|socket| slot(socket, "10.0.0.1:5")),
-            [Some(1); 3],
-            "any UDP socket is told"
+            [2, 9].map(|socket| slot(socket, "10.0.0.1:5")),
+            [Some(1); 2],
+            "any UDP socket may be told"
         );
         assert_eq!(slot(1, "10.0.0.1:6"), Some(2));
-        assert_eq!([3, 4].map(|socket| slot(socket, "10.0.0.1:5")), [Some(3), Some(4)], "each raw one is");
-        assert_eq!(slot(3, "10.0.0.1:6"), None);
-        assert_eq!((slot(1, "10.0.0.2:5"), slot(1, "239.1.1.1:5")), (None, None));
+        assert_eq!([3, 4].map(|socket| slot(socket, "10.0.0.2:5")), [Some(3), Some(4)], "each raw one is");
+        assert_eq!((slot(3, "10.0.0.2:6"), slot(1, "10.0.0.2:5")), (None, None));
+        assert_eq!((slot(1, "10.0.0.3:5"), slot(1, "239.1.1.1:5")), (None, None));
     }
 }

@@ -37,6 +37,10 @@ pub enum ToWorker {
 /// What a worker needs to know to begin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
+    /// Its number among the workers, from 0.
+    pub worker: u32,
+    /// How many there are.
+    pub workers: u32,
     /// Core to be pinned to.
     pub core: u32,
     /// User and group to become; absent: stay as started.

@@ -11,7 +11,7 @@ use crate::batch::{Batch, ECN_MASK, Kept, SEGMENTS_MAX};
 use crate::counters::{Counters, LegCounter, WorkerCounter};
 use crate::envelope::Envelope;
 use crate::hosts::Hosts;
-use crate::raw;
+use crate::raw::{self, Identifications};
 use crate::sys::error_queue::take_returned;
 use crate::sys::ring::Ring;
 use crate::table::{LegEntry, SourceChoice};
@@ -31,6 +31,8 @@ pub struct Egress<'a> {
     pub sockets: &'a FxHashMap<u32, OwnedFd>,
     /// To whom an ICMP error belongs.
     pub hosts: &'a Hosts,
+    /// For datagrams that are fragmented here, not by the kernel.
+    pub identifications: &'a Identifications,
 }
 
 /// Which datagrams of a batch a leg's kernel took, bit by bit.
@@ -80,8 +82,6 @@ pub struct Leg {
     segments: bool,
     /// Datagrams sent singly since they were refused.
     singles: usize,
-    /// Identification of the next datagram that is fragmented here, not by the kernel.
-    identification: u32,
 }
 
 impl Leg {
@@ -89,7 +89,7 @@ impl Leg {
     pub fn new(entry: LegEntry) -> Self {
         let headers = if entry.address.is_ipv4() { 20 + 8 } else { 40 + 8 };
         let whole_bytes = (entry.mtu as usize).saturating_sub(headers);
-        Self { entry, whole_bytes, segments: true, singles: 0, identification: 0 }
+        Self { entry, whole_bytes, segments: true, singles: 0 }
     }
 
     /// The headers datagrams get here; none where their TTL is used up.
@@ -221,7 +221,7 @@ impl Leg {
     }
 
     fn submit(
-        &mut self,
+        &self,
         batch: &Batch,
         payloads: &[u8],
         part: &Range<usize>,
@@ -236,8 +236,8 @@ impl Leg {
             let segment = if part.len() > 1 { u16::try_from(batch.segment()).ok() } else { None };
             return envelope.send(socket.as_fd(), payload, segment);
         }
-        self.identification = self.identification.wrapping_add(1);
-        raw::send(&envelope, socket.as_fd(), payload, self.entry.mtu as usize, self.identification)
+        let identification = egress.identifications.draw();
+        raw::send(&envelope, socket.as_fd(), payload, self.entry.mtu as usize, identification)
     }
 
     /// What is fragmented here and was too long for the path is cut to the least MTU of any (RFC 8200, section 5; RFC 791,

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Frames over which the rate is taken: few enough to follow a change within milliseconds.
 const WINDOW_FRAMES: usize = 256;
 
+/// And the longest it is taken over: a window of frames as slow as those that end the waiting.
+const WINDOW_MAX: Duration = END_ABOVE.checked_mul(WINDOW_FRAMES as u32).unwrap();
+
 /// Frames come faster than this before a worker begins to wait: a run then has several.
 const BEGIN_BELOW: Duration = Duration::from_micros(8);
 
@@ -41,23 +44,20 @@ impl Moderation {
             return;
         };
         self.frames += frames;
-        if self.frames < WINDOW_FRAMES {
+        // A clock that was set back says nothing.
+        let took = arrived.checked_sub(since);
+        // It comes in bursts with nothing between them, so that only time tells that no more comes as fast.
+        if self.frames < WINDOW_FRAMES && took.is_some_and(|took| took < WINDOW_MAX) {
             return;
         }
         let limit = if self.fast { END_ABOVE } else { BEGIN_BELOW };
-        // A clock that was set back says nothing.
-        self.fast = arrived.checked_sub(since).is_some_and(|took| took / (self.frames as u32) < limit);
+        self.fast = took.is_some_and(|took| took < limit * (self.frames as u32));
         (self.since, self.frames) = (Some(arrived), 0);
     }
 
     /// How long to let frames gather after a reading that found so many; `None`: not at all.
     pub fn wait(&self, frames: usize) -> Option<Duration> {
         (self.fast && (1..RUN_FRAMES).contains(&frames) && !self.wait_max.is_zero()).then_some(self.wait_max)
-    }
-
-    /// No frame came for as long as the worker waits.
-    pub fn idle(&mut self) {
-        (self.since, self.frames, self.fast) = (None, 0, false);
     }
 }
 
@@ -108,7 +108,8 @@ mod tests {
         stream.moderation.note(WINDOW_FRAMES, stream.now);
         assert_eq!(stream.moderation.wait(4), None);
         assert_eq!(stream.goes_on(1), Some(WAIT));
-        stream.moderation.idle();
+        stream.now += Duration::from_secs(1);
+        stream.moderation.note(1, stream.now);
         assert_eq!(stream.moderation.wait(4), None);
     }
 

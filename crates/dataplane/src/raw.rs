@@ -4,8 +4,10 @@
 //! The kernel still routes, resolves neighbours and queues. It does not fragment raw packets, so that is done here
 //! (RFC 791, section 3.2; RFC 8200, section 4.5).
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
+use std::time::SystemTime;
 
 use mcast::wire::extension::{FRAGMENT_LEN, Fragment};
 use mcast::wire::fragment::LENGTH_MAX;
@@ -17,6 +19,31 @@ use crate::sys::sendmmsg::sendmmsg;
 
 /// IPv6 header and fragment header, the longest made here.
 const HEADER_BYTES_MAX: usize = ipv6::HEADER_LEN + FRAGMENT_LEN;
+
+/// What tells the fragments of one datagram from another's. Between two addresses they are one sequence, whatever the
+/// ports (RFC 6864, section 4; RFC 8200, section 4.5): so all legs draw from it, tables come and go beside it, and
+/// workers have stripes of their own.
+#[derive(Debug)]
+pub struct Identifications {
+    next: Cell<u32>,
+    stride: u32,
+}
+
+impl Identifications {
+    /// The stripe of one of so many workers, beginning far from where a predecessor may have been.
+    pub fn new(worker: u32, workers: u32) -> Self {
+        let stride = workers.max(1);
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        // A millionth of a second each: no worker sends fragmented datagrams as fast.
+        let start = (since.as_micros() as u32 / stride).wrapping_mul(stride);
+        Self { next: Cell::new(start.wrapping_add(worker)), stride }
+    }
+
+    /// The next one.
+    pub fn draw(&self) -> u32 {
+        self.next.replace(self.next.get().wrapping_add(self.stride))
+    }
+}
 
 /// A part of a UDP datagram, header included, that one packet carries.
 #[derive(Debug, Clone, Copy)]
@@ -163,6 +190,16 @@ mod tests {
             assert_eq!(cut(1500 - header + 1, 1500, ipv6).len(), 2);
             assert!(cut(8, 1500, ipv6)[0].is_whole(), "an empty payload still has its UDP header");
         }
+    }
+
+    #[test]
+    fn workers_draw_from_stripes_of_their_own() {
+        let [first, second] = [0, 1].map(|worker| Identifications::new(worker, 2));
+        let drawn: Vec<_> = (0..100).flat_map(|_| [first.draw(), second.draw()]).collect();
+        let mut distinct = drawn.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), drawn.len());
     }
 
     #[test]

@@ -14,10 +14,11 @@ use rustix::thread::set_current_timer_slack;
 
 use crate::confine;
 use crate::counters::{Counters, WorkerCounter};
-use crate::forward::Forwarder;
+use crate::forward::{Forwarder, Shared};
 use crate::fragments::Fragments;
 use crate::ipc::{self, FromWorker, Severity, Start, ToWorker};
 use crate::moderation::Moderation;
+use crate::raw::Identifications;
 use crate::sandbox;
 use crate::sys::ring::Ring;
 use crate::table::Table;
@@ -73,6 +74,7 @@ struct Worker {
     fragments: Fragments,
     counters: Counters,
     sockets: FxHashMap<u32, OwnedFd>,
+    identifications: Identifications,
     /// Absent until the first table.
     forwarder: Option<Forwarder>,
     busy_poll: bool,
@@ -128,6 +130,7 @@ impl Worker {
             fragments,
             counters,
             sockets: FxHashMap::default(),
+            identifications: Identifications::new(start.worker, start.workers),
             forwarder: None,
             busy_poll: start.busy_poll,
             moderation: Moderation::new(wait_max(start)),
@@ -173,7 +176,12 @@ impl Worker {
             };
             let (mut frames, mut laden) = (0, false);
             for (ring, marks) in self.rings.iter_mut().zip(MARKS) {
-                let found = forwarder.round(ring, &mut self.fragments, &self.counters, &self.sockets);
+                let shared = Shared {
+                    counters: &self.counters,
+                    sockets: &self.sockets,
+                    identifications: &self.identifications,
+                };
+                let found = forwarder.round(ring, &mut self.fragments, shared);
                 if found > 0 {
                     self.moderation.note(found, ring.arrived());
                 }
@@ -198,7 +206,6 @@ impl Worker {
     /// whether the supervisor is gone.
     fn rest(&mut self, frames: usize, control_due: bool) -> Result<bool, WorkerError> {
         if frames == 0 {
-            self.moderation.idle();
             let due = self.fragments.expire(&self.counters);
             return match (self.busy_poll, control_due) {
                 (false, _) => self.wait(Until::Frames, due),

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::unix::fs::FileExt as _;
 
 use dataplane::counters::Counters;
-use dataplane::forward::Forwarder;
+use dataplane::forward::{Forwarder, Shared};
 use dataplane::fragments::Fragments;
+use dataplane::raw::Identifications;
 use dataplane::sys::packet::SLOT_BYTES;
 use dataplane::sys::ring::Ring;
 use dataplane::table::{FlowEntry, FlowKey, LegEntry, SourceChoice, Table};
@@ -47,6 +48,7 @@ pub(crate) struct Recorded {
     fragments: Fragments,
     counters: Counters,
     sockets: FxHashMap<u32, std::os::fd::OwnedFd>,
+    identifications: Identifications,
     /// Takes what is sent, and never reads it.
     _sink: UdpSocket,
 }
@@ -66,7 +68,9 @@ impl Recorded {
         let fragments = Fragments::succeed(&counters);
         let forwarder = Forwarder::new(table(shape, port));
         let sockets = FxHashMap::from_iter([(0, out.into())]);
-        let mut recorded = Self { ring, forwarder, fragments, counters, sockets, _sink: sink };
+        let identifications = Identifications::new(0, 1);
+        let mut recorded =
+            Self { ring, forwarder, fragments, counters, sockets, identifications, _sink: sink };
         fill(&memory, 0, shape);
         recorded.relay();
         fill(&memory, DATAGRAMS, shape);
@@ -78,8 +82,12 @@ impl Recorded {
         let mut frames = 0;
         // With many outputs a round ends before the ring does.
         while frames < DATAGRAMS {
-            frames +=
-                self.forwarder.round(&mut self.ring, &mut self.fragments, &self.counters, &self.sockets);
+            let shared = Shared {
+                counters: &self.counters,
+                sockets: &self.sockets,
+                identifications: &self.identifications,
+            };
+            frames += self.forwarder.round(&mut self.ring, &mut self.fragments, shared);
             self.ring.release();
         }
         assert_eq!(frames, DATAGRAMS, "frames were left, or came from nowhere");

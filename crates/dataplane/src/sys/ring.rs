@@ -41,6 +41,12 @@ const ADDRESS_OFFSET: usize = size_of::<libc::tpacket2_hdr>().next_multiple_of(1
 /// The VLAN identifier in a tag's control information (IEEE 802.1Q, 9.6).
 const VLAN_ID_MASK: u16 = 0x0fff;
 
+/// How far ahead a slot's headers are asked for: the kernel has written them on another core.
+const PREFETCH_SLOTS: u32 = 3;
+
+/// Cache lines of a slot that hold its headers, the ring's and the packet's.
+const PREFETCH_LINES: [usize; 3] = [0, 64, 128];
+
 /// How many leading bytes tell a queued long frame from another: link, IP and UDP headers.
 const IDENTITY_BYTES: usize = 64;
 
@@ -162,6 +168,8 @@ impl Ring {
         if status & libc::TP_STATUS_USER == 0 {
             return None;
         }
+        let ahead = (self.next + PREFETCH_SLOTS) % self.slots;
+        PREFETCH_LINES.iter().for_each(|line| self.map.prefetch(ahead as usize * SLOT_BYTES + line));
         let arrival = if status & libc::TP_STATUS_COPY == 0 {
             self.short_frame(slot, status)
         } else {

@@ -192,6 +192,8 @@ fn set_up(options: &Options, worker: WorkerOptions, links: &Links) -> Result<Par
         let (counters, memory) = Counters::create(SLOTS).map_err(failed)?;
         let [ring4, ring6] = rings.descriptors().map(|fd| fd.try_clone_to_owned());
         let start = Start {
+            worker: id,
+            workers: cores.len() as u32,
             core: *core,
             user: Some(user),
             ring_bytes: rings.bytes(),

@@ -142,11 +142,13 @@ impl Running {
             ([(_, why), ..], 1) => why.clone(),
             ([(_, why), ..], all) => format!("{} of {all} outputs {what}: {why}", some.len()),
         };
+        let losing: Vec<_> =
+            legs.iter().filter(|(state, why)| *state == State::Active && !why.is_empty()).collect();
+        let parts = [among("do not send", &down), among("lose datagrams", &losing)];
+        let reason = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
         if down.is_empty() {
-            let losing: Vec<_> = legs.iter().filter(|(_, why)| !why.is_empty()).collect();
-            return (State::Active, among("lose datagrams", &losing));
+            return (State::Active, reason);
         }
-        let reason = among("do not send", &down);
         let failed = down.len() == legs.len() && down.iter().any(|(state, _)| *state == State::Failed);
         (if failed { State::Failed } else { State::Active }, reason)
     }
