@@ -472,7 +472,11 @@ mod tests {
             ("ff3e::1", Some(v0), no_v6),
             ("239.1.1.1", Some(9999), "interface with index 9999 does not exist"),
             ("fe80::1", None, "fe80::1 is a link-local address: name its interface"),
-            ("255.255.255.255", Some(v0), "the kernel refuses to send to 255.255.255.255 on interface v0: "),
+            (
+                "255.255.255.255",
+                Some(v0),
+                "255.255.255.255 on interface v0 is a broadcast address or its route",
+            ),
         ];
         for (destination, interface, expected) in cases {
             let error = netns.enter(|| pick(ip(destination), interface)).unwrap_err().to_string();
