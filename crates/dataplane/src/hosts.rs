@@ -6,9 +6,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::table::LegEntry;
 
-/// Unicast legs by destination. The kernel tells an ICMP error to the UDP socket of that port which is bound to the
-/// interface it came by, or else to any of that port; and to every raw socket, whoever sent the datagram, so that only
-/// that socket's own legs count.
+/// Unicast legs by destination. The kernel tells an ICMP error to any UDP socket of that port; and to every raw socket,
+/// whoever sent the datagram, so that only that socket's own legs count.
 #[derive(Debug, Default)]
 pub struct Hosts {
     /// By socket and address; those of UDP also by address alone.

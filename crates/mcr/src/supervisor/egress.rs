@@ -2,7 +2,7 @@
 //! as a table names it.
 
 use std::collections::HashMap;
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -49,9 +49,9 @@ pub struct EgressSockets {
 impl EgressSockets {
     /// Takes a source port for the daemon, the same for both families.
     pub fn open() -> Result<Self, SocketError> {
-        let ipv4 = open(false, None, None, false)?;
+        let ipv4 = open(false, None, false)?;
         let port = ipv4.port;
-        let ipv6 = open(true, Some(port), None, false)?;
+        let ipv6 = open(true, Some(port), false)?;
         Ok(Self { _holders: [ipv4.fd, ipv6.fd], port, sockets: HashMap::new(), next: 0 })
     }
 
@@ -65,11 +65,10 @@ impl EgressSockets {
         if let Some(socket) = self.sockets.get(&key) {
             return Ok(socket.number);
         }
-        let ifindex = key.ifindex.and_then(NonZeroU32::new);
         let fd = if key.raw {
-            raw_socket(key.ipv6, ifindex, SEND_BUFFER_BYTES)?
+            raw_socket(key.ipv6, SEND_BUFFER_BYTES)?
         } else {
-            open(key.ipv6, Some(key.sport.unwrap_or(self.port)), ifindex, key.transparent)?.fd
+            open(key.ipv6, Some(key.sport.unwrap_or(self.port)), key.transparent)?.fd
         };
         let number = self.next;
         self.next += 1;
@@ -103,9 +102,8 @@ impl EgressSockets {
 fn open(
     ipv6: bool,
     port: Option<NonZeroU16>,
-    ifindex: Option<NonZeroU32>,
     transparent: bool,
 ) -> Result<sources::EgressSocket, SocketError> {
     let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
-    sources::Egress { domain, port, ifindex, transparent, send_buffer: SEND_BUFFER_BYTES }.open()
+    sources::Egress { domain, port, transparent, send_buffer: SEND_BUFFER_BYTES }.open()
 }

@@ -189,9 +189,6 @@ pub struct Egress {
     pub domain: Domain,
     /// Source port; absent: one the kernel picks.
     pub port: Option<NonZeroU16>,
-    /// Interface it leaves by; absent: the kernel routes. ICMP errors that come by it are told to this socket, not to
-    /// another of the same port.
-    pub ifindex: Option<NonZeroU32>,
     /// Whether it may send from addresses the host does not own.
     pub transparent: bool,
     /// Bytes of send buffer wanted.
@@ -232,7 +229,6 @@ impl Egress {
         socket.set_nonblocking(true).map_err(at("O_NONBLOCK"))?;
         // Before the bind: from the first moment on nothing is received.
         socket.attach_filter(&[DROP_ALL]).map_err(at("SO_ATTACH_FILTER"))?;
-        socket.bind_device_by_index_v4(self.ifindex).map_err(at("SO_BINDTOIFINDEX"))?;
         if self.domain == Domain::IPV4 { self.set_up_v4(&socket) } else { self.set_up_v6(&socket) }?;
         let send_buffer = grant_send_buffer(&socket, self.send_buffer).map_err(at("SO_SNDBUF"))?;
         let (port, shared) = self.bind(&socket).map_err(at("bind"))?;
@@ -293,18 +289,13 @@ impl Egress {
 ///
 /// # Errors
 /// The option the kernel refused.
-pub fn raw_socket(
-    ipv6: bool,
-    ifindex: Option<NonZeroU32>,
-    send_buffer: usize,
-) -> Result<OwnedFd, SocketError> {
+pub fn raw_socket(ipv6: bool, send_buffer: usize) -> Result<OwnedFd, SocketError> {
     let open = || {
         let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
         let socket =
             Socket::new(domain, Type::RAW, Some(Protocol::UDP)).and_then(spare).map_err(at("socket"))?;
         socket.set_nonblocking(true).map_err(at("O_NONBLOCK"))?;
         socket.attach_filter(&[DROP_ALL]).map_err(at("SO_ATTACH_FILTER"))?;
-        socket.bind_device_by_index_v4(ifindex).map_err(at("SO_BINDTOIFINDEX"))?;
         // Or each datagram of a joined group would be copied for the filter to drop.
         if ipv6 { socket.set_multicast_all_v6(false) } else { socket.set_multicast_all_v4(false) }
             .map_err(at("MULTICAST_ALL"))?;
@@ -507,7 +498,7 @@ mod tests {
 
     fn egress(netns: &Netns, domain: Domain, port: Option<u16>) -> (UdpSocket, EgressSocket) {
         let port = port.and_then(NonZeroU16::new);
-        let wanted = Egress { domain, port, ifindex: None, transparent: true, send_buffer: 4 << 20 };
+        let wanted = Egress { domain, port, transparent: true, send_buffer: 4 << 20 };
         let opened = netns.enter(|| wanted.open()).unwrap();
         (opened.fd.try_clone().unwrap().into(), opened)
     }
@@ -553,8 +544,7 @@ mod tests {
 
         let held = netns.enter(|| UdpSocket::bind(("0.0.0.0", 0)).unwrap());
         let port = NonZeroU16::new(held.local_addr().unwrap().port());
-        let wanted =
-            Egress { domain: Domain::IPV4, port, ifindex: None, transparent: false, send_buffer: 4096 };
+        let wanted = Egress { domain: Domain::IPV4, port, transparent: false, send_buffer: 4096 };
         let error = netns.enter(|| wanted.open()).unwrap_err().to_string();
         assert!(error.contains("source port") && error.contains("another program holds the port"), "{error}");
     }
