@@ -2,16 +2,21 @@
 
 use std::env::var;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
+use crate::cpu::Cores;
 use crate::offer::{Offer, Short};
 use crate::place::Cable;
 
 /// UDP payload of video over RTP, and of market data.
 pub(crate) const LARGE: u64 = 1400;
 pub(crate) const SMALL: u64 = 200;
+
+/// How long is looked at what else the machine does.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What the environment may change.
 #[derive(Debug, Serialize)]
@@ -68,9 +73,15 @@ impl Settings {
     }
 
     fn sender_alone(&self, repeat: usize) -> Result<()> {
+        let before = Cores::now()?;
+        std::thread::sleep(LOOK);
+        let busy = 100.0 * before.busy()?.as_secs_f64() / LOOK.as_secs_f64();
         let cable = Cable::new()?;
         let offered = Offer::most(LARGE, 1.0).send(&cable.near)?.pps();
-        eprintln!("  repeat {repeat} of {}: the sender to nobody makes {offered:.0} pps", self.repeats);
+        eprintln!(
+            "  repeat {repeat} of {}: the sender to nobody makes {offered:.0} pps; others take {busy:.0} % of a core",
+            self.repeats
+        );
         ensure!(offered >= self.sender_least_pps, Short { offered });
         Ok(())
     }
