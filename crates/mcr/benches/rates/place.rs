@@ -53,7 +53,9 @@ pub(crate) struct Outcome {
     pub(crate) offered: Offered,
     /// Datagrams that reached the receivers' links, all of them together, a super-frame as its segments.
     pub(crate) arrived: u64,
-    /// Those that should have.
+    /// How many frames they came in.
+    pub(crate) frames: u64,
+    /// Datagrams that should have.
     pub(crate) expected: u64,
 }
 
@@ -88,9 +90,10 @@ impl Place {
     pub(crate) fn offer(&self, offer: Offer) -> Result<Outcome> {
         let before = self.arrived()?;
         let offered = offer.send(&self.fan.sender)?;
-        let arrived = self.settled()?.datagrams_since(before, offer.bytes);
+        let after = self.settled()?;
+        let (arrived, frames) = (after.datagrams_since(before, offer.bytes), after.frames - before.frames);
         let outputs = self.fan.receivers.len() as u64;
-        Ok(Outcome { offered, arrived, expected: offered.sent * outputs })
+        Ok(Outcome { offered, arrived, frames, expected: offered.sent * outputs })
     }
 
     /// Datagrams a second that reach all receivers together while an offer lasts: in its middle half, so that what a

@@ -34,6 +34,9 @@ pub(super) fn ns_a_datagram(mcr: &Mcr, place: &Place, offer: Offer) -> Result<f6
     let (sent, arrived) = (mcr.stats()?.totals.sent - before, outcome.arrived);
     ensure!(sent == arrived, "the relay says it sent {sent} datagrams, {arrived} arrived");
     let (offered, lost) = (outcome.offered.pps(), outcome.lost());
-    eprintln!("    offered {offered:.0} pps, {lost} lost, {ns:.0} ns for each of {arrived}");
+    let frames = outcome.frames;
+    eprintln!(
+        "    offered {offered:.0} pps, {lost} lost, {ns:.0} ns for each of {arrived} in {frames} frames"
+    );
     Ok(ns)
 }

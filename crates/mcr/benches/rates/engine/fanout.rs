@@ -14,8 +14,8 @@ use crate::settings::{LARGE, Settings};
 
 pub(super) const OUTPUTS: u8 = 16;
 
-/// What the CPU time of a leg is measured at, packets a second.
-const PPS: u64 = 100_000;
+/// What the CPU time of a leg is measured at, packets a second: the segments that must be reached.
+const PPS: u64 = 187_500;
 
 /// Nanoseconds, segments a second, and how often the rate of kernel routes.
 const LEG_MOST: f64 = 200.0;

@@ -10,6 +10,7 @@ mod latency;
 mod loss;
 mod order;
 mod overload;
+mod queue;
 mod rate;
 mod rules;
 mod steady;
