@@ -17,6 +17,9 @@ const STRAGGLERS_MAX: Duration = Duration::from_secs(10);
 /// Ethernet, IPv4 and UDP headers, once a frame.
 const HEADERS: u64 = 14 + 20 + 8;
 
+/// Below this rate a search does not go.
+const LEAST_PPS: u64 = 100;
+
 /// What leaves a relay's outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Egress {
@@ -115,15 +118,23 @@ impl Place {
         })
     }
 
-    /// The highest rate of which everything reaches every receiver's link, by the tester's own search.
-    pub(crate) fn zero_loss(&self, bytes: u64, seconds: f64) -> Result<Found> {
-        let mut search = Search::new(None, 100);
+    /// The highest rate of an offer, packets a second, of which everything reaches every receiver's link: the tester's own
+    /// search, over what links count.
+    pub(crate) fn zero_loss(&self, offer: Offer) -> Result<f64> {
+        let mut search = Search::new(None, LEAST_PPS);
         loop {
             let rate = match search.poll() {
-                Next::Done(found) => return Ok(found),
+                Next::Done(found) => {
+                    let Found { pps, limited_by } = found;
+                    let (flows, outputs) = (offer.flows, self.fan.receivers.len());
+                    eprintln!(
+                        "    {flows} flows, {outputs} outputs: {pps:.0} pps, limited by the {limited_by:?}"
+                    );
+                    return Ok(pps);
+                }
                 Next::Try(rate) => rate,
             };
-            let outcome = self.offer(Offer { rate, ..Offer::most(bytes, seconds) })?;
+            let outcome = self.offer(Offer { rate, ..offer })?;
             let said = match (outcome.lost(), outcome.offered.is_short()) {
                 (0, true) => Said::Nothing,
                 (0, false) => Said::Passed,

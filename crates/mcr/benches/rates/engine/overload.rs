@@ -22,7 +22,7 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
     let place = Place::new(OUTPUTS, Egress::Cut)?;
     let mcr = Mcr::start(place.fan.relay(), &one_rule(&place.outputs("239.2.1.1")))?;
     let outputs = f64::from(OUTPUTS);
-    let without_loss = outputs * place.zero_loss(LARGE, settings.trial_s)?.pps;
+    let without_loss = outputs * place.zero_loss(Offer::most(LARGE, settings.trial_s))?;
     let most = Offer::most(LARGE, 2.0 * settings.trial_s);
     let delivered = place.delivered_pps(most)?;
     figures.note("16 outputs, cut, without loss", "kpps", Goal::Shown, without_loss / 1000.0);
