@@ -246,6 +246,7 @@ mod tests {
             port: Some(6000),
             ifindex: Some(2),
             source: SourceChoice::Kernel,
+            from: None,
             keeps_port: false,
             ttl: Some(64),
             dscp: Some(34),

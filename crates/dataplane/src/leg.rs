@@ -262,11 +262,11 @@ impl Leg {
     }
 }
 
-/// Empties a socket's error queue, each error counted on the leg that sends to its destination.
+/// Empties a socket's error queue, each error counted on the leg whose datagram came back.
 pub fn charge_returned(socket: u32, egress: Egress<'_>) {
     let Some(fd) = egress.sockets.get(&socket) else { return };
     while let Some(returned) = take_returned(fd.as_fd()) {
-        if let Some(slot) = egress.hosts.slot(socket, returned.destination) {
+        if let Some(slot) = egress.hosts.slot(socket, &returned) {
             egress.counters.add_leg(slot, LegCounter::Unreachable, 1);
             egress.counters.set_leg(slot, LegCounter::LastError, returned.errno.unsigned_abs().into());
         }

@@ -90,6 +90,8 @@ pub struct LegEntry {
     pub ifindex: Option<u32>,
     /// Source address.
     pub source: SourceChoice,
+    /// The address its datagrams leave from, also where the kernel picks it; absent where that is the packet's.
+    pub from: Option<IpAddr>,
     /// Whether it keeps the packet's source port. Its socket is a raw one then, and its source is not the kernel's
     /// to pick.
     pub keeps_port: bool,
@@ -126,6 +128,7 @@ mod tests {
             port: None,
             ifindex: Some(3),
             source: SourceChoice::Address("2001:db8::1".parse().unwrap()),
+            from: Some("2001:db8::1".parse().unwrap()),
             keeps_port: true,
             ttl: None,
             dscp: Some(34),

@@ -108,6 +108,7 @@ fn table(shape: Shape, port: u16) -> Table {
             port: Some(port),
             ifindex: None,
             source: SourceChoice::Kernel,
+            from: None,
             keeps_port: false,
             ttl: Some(64),
             dscp: None,

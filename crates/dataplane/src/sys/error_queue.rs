@@ -3,8 +3,9 @@
 #![expect(unsafe_code, reason = "control messages arrive in uninitialised memory")]
 
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
+use std::slice;
 
 use mcast::wire::ipv6;
 use socket2::{MaybeUninitSlice, MsgHdrMut, SockAddr, SockRef};
@@ -12,14 +13,24 @@ use socket2::{MaybeUninitSlice, MsgHdrMut, SockAddr, SockRef};
 /// Bytes of the returned datagram that are read: an IPv4 header with options, or an IPv6 one, and the ports behind.
 const QUOTED_BYTES: usize = 64;
 
+/// Room for `sock_extended_err` with the offender's address, and for `in6_pktinfo`.
+const CONTROL_BYTES: usize = 256;
+
 /// `sock_extended_err.ee_origin` of errors the network reported: `SO_EE_ORIGIN_ICMP`, `…_ICMP6`.
 const ORIGIN_ICMP: [u8; 2] = [2, 3];
+
+/// `struct cmsghdr`: length, level, type.
+const HEADER_BYTES: usize = size_of::<libc::cmsghdr>();
 
 /// An ICMP error for a datagram sent before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Returned {
     /// Where the datagram was going.
     pub destination: SocketAddr,
+    /// The address it left from, to which the error came: told by sockets with `IP_PKTINFO`.
+    pub source: Option<IpAddr>,
+    /// Index of the interface the error came by: `lo` where this host made it.
+    pub ifindex: Option<u32>,
     /// What became of it, as an error number.
     pub errno: i32,
 }
@@ -28,7 +39,7 @@ pub struct Returned {
 /// returned already).
 pub fn take_returned(socket: BorrowedFd<'_>) -> Option<Returned> {
     loop {
-        let mut control = [MaybeUninit::<u8>::uninit(); 256];
+        let mut control = [MaybeUninit::<u8>::uninit(); CONTROL_BYTES];
         let mut quoted = [MaybeUninit::<u8>::uninit(); QUOTED_BYTES];
         let mut buffers = [MaybeUninitSlice::new(&mut quoted)];
         // SockAddr::from sets the length to the family's; the larger one leaves room for either.
@@ -40,34 +51,92 @@ pub fn take_returned(socket: BorrowedFd<'_>) -> Option<Returned> {
         let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
         let bytes = SockRef::from(&socket).recvmsg(&mut message, flags).ok()?;
         let used = message.control_len();
-        let (errno, origin) = extended_error(&control[..used])?;
+        let told = Told::read(written(&control, used));
         let Some(mut destination) = destination.as_socket() else { continue };
         if destination.port() == 0 {
             // Of a raw socket: its datagrams come back with their headers.
-            destination.set_port(quoted_port(&quoted[..bytes.min(QUOTED_BYTES)]).unwrap_or(0));
+            destination.set_port(quoted_port(written(&quoted, bytes)).unwrap_or(0));
         }
+        let Told { errno, origin, source, ifindex } = told;
         if ORIGIN_ICMP.contains(&origin) {
-            return Some(Returned { destination, errno });
+            return Some(Returned { destination, source, ifindex, errno });
         }
     }
 }
 
-/// The destination port of a packet that begins at its IP header, where it is UDP without extension headers.
-fn quoted_port(quoted: &[MaybeUninit<u8>]) -> Option<u16> {
-    // SAFETY: `quoted` is the part the kernel says it wrote.
-    let byte = |at: usize| quoted.get(at).map(|byte| unsafe { byte.assume_init() });
-    let udp = match byte(0)? >> 4 {
-        4 => usize::from(byte(0)? & 0x0f) * 4,
-        _ => ipv6::HEADER_LEN,
-    };
-    Some(u16::from_be_bytes([byte(udp + 2)?, byte(udp + 3)?]))
+/// The part of a buffer that the kernel says it wrote.
+fn written(buffer: &[MaybeUninit<u8>], bytes: usize) -> &[u8] {
+    let bytes = bytes.min(buffer.len());
+    // SAFETY: of both buffers recvmsg(2) answers how many bytes it wrote, from the first on.
+    unsafe { slice::from_raw_parts(buffer.as_ptr().cast(), bytes) }
 }
 
-/// Error number and origin of the first control message, which the kernel writes as `sock_extended_err`.
-fn extended_error(control: &[MaybeUninit<u8>]) -> Option<(i32, u8)> {
-    // cmsghdr is 16 bytes; ee_errno is the first word after it, ee_origin the byte behind that.
-    let head = control.get(..21)?;
-    // SAFETY: `control` is the part the kernel says it wrote.
-    let byte = |at: usize| unsafe { head[at].assume_init() };
-    Some((i32::from_ne_bytes([byte(16), byte(17), byte(18), byte(19)]), byte(20)))
+/// The destination port of a packet that begins at its IP header, where it is UDP without extension headers.
+fn quoted_port(quoted: &[u8]) -> Option<u16> {
+    let first = *quoted.first()?;
+    let udp = match first >> 4 {
+        4 => usize::from(first & 0x0f) * 4,
+        _ => ipv6::HEADER_LEN,
+    };
+    quoted.get(udp + 2..udp + 4).map(|port| u16::from_be_bytes([port[0], port[1]]))
 }
+
+/// What the control messages of an error say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Told {
+    errno: i32,
+    origin: u8,
+    source: Option<IpAddr>,
+    ifindex: Option<u32>,
+}
+
+impl Told {
+    fn read(mut control: &[u8]) -> Self {
+        let mut told = Self::default();
+        while let Some((message, rest)) = next_message(control) {
+            told.note(message);
+            control = rest;
+        }
+        told
+    }
+
+    fn note(&mut self, (level, kind, data): (i32, i32, &[u8])) {
+        match (level, kind) {
+            // struct sock_extended_err of linux/errqueue.h: ee_errno, ee_origin.
+            (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR) => {
+                if let (Some(&errno), Some(&origin)) = (data.first_chunk(), data.get(4)) {
+                    (self.errno, self.origin) = (i32::from_ne_bytes(errno), origin);
+                }
+            }
+            // struct in_pktinfo of ip(7): ipi_ifindex, ipi_spec_dst, ipi_addr (the error's destination address).
+            (libc::SOL_IP, libc::IP_PKTINFO) => {
+                if let (Some(&ifindex), Some(&address)) = (data.first_chunk(), data.last_chunk()) {
+                    let address: [u8; 4] = address;
+                    (self.ifindex, self.source) =
+                        (Some(u32::from_ne_bytes(ifindex)), Some(Ipv4Addr::from(address).into()));
+                }
+            }
+            // struct in6_pktinfo of RFC 3542, section 6: ipi6_addr, ipi6_ifindex.
+            (libc::SOL_IPV6, libc::IPV6_PKTINFO) => {
+                if let (Some(&address), Some(&ifindex)) = (data.first_chunk(), data.last_chunk()) {
+                    let address: [u8; 16] = address;
+                    (self.ifindex, self.source) =
+                        (Some(u32::from_ne_bytes(ifindex)), Some(Ipv6Addr::from(address).into()));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The first control message, as cmsg(3) lays it out on 64-bit Linux: its level, type and data; and what follows it.
+fn next_message(control: &[u8]) -> Option<((i32, i32, &[u8]), &[u8])> {
+    let (header, _) = control.split_first_chunk::<HEADER_BYTES>()?;
+    let length = usize::from_ne_bytes(*header.first_chunk()?);
+    let word = |at: usize| i32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let data = control.get(HEADER_BYTES..length)?;
+    let rest = control.get(length.next_multiple_of(align_of::<libc::cmsghdr>())..).unwrap_or_default();
+    Some(((word(8), word(12), data), rest))
+}
+
+const _: () = assert!(HEADER_BYTES == 16, "the layout read by next_message is that of 64-bit Linux");

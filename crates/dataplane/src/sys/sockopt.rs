@@ -62,15 +62,19 @@ pub fn leave_group(
 }
 
 /// Lets a socket's sends report what became of earlier ones (ICMP errors) and of themselves (`ENOBUFS` of a full
-/// queue): `IP_RECVERR` or `IPV6_RECVERR` (ip(7), ipv6(7)).
+/// queue): `IP_RECVERR` or `IPV6_RECVERR` (ip(7), ipv6(7)). Errors bear the address their datagram left from and the
+/// interface they came by: `IP_PKTINFO` or `IPV6_RECVPKTINFO`.
 ///
 /// # Errors
 /// What the kernel says; `ENOPROTOOPT` when the socket is not of that family.
 pub fn set_recverr(socket: impl AsFd, ipv6: bool) -> io::Result<()> {
-    let (level, name) =
-        if ipv6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) } else { (libc::IPPROTO_IP, libc::IP_RECVERR) };
+    let (level, names) = if ipv6 {
+        (libc::IPPROTO_IPV6, [libc::IPV6_RECVERR, libc::IPV6_RECVPKTINFO])
+    } else {
+        (libc::IPPROTO_IP, [libc::IP_RECVERR, libc::IP_PKTINFO])
+    };
     let on: c_int = 1;
-    set(socket, level, name, &on)
+    names.into_iter().try_for_each(|name| set(&socket, level, name, &on))
 }
 
 fn set_group(socket: impl AsFd, name: c_int, interface: u32, group: IpAddr) -> io::Result<()> {

@@ -212,6 +212,11 @@ impl Surroundings<'_> {
                 LegSource::Keep => SourceChoice::Keep,
                 LegSource::Address(address) => SourceChoice::Address(address),
             },
+            from: match leg.source {
+                LegSource::Interface => picked,
+                LegSource::Keep => None,
+                LegSource::Address(address) => Some(address),
+            },
             keeps_port: raw,
             ttl: match leg.ttl {
                 Ttl::Set(ttl) => Some(ttl.get()),
