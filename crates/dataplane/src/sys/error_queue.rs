@@ -100,7 +100,7 @@ impl Told {
         told
     }
 
-    fn note(&mut self, (level, kind, data): (i32, i32, &[u8])) {
+    fn note(&mut self, Message { level, kind, data }: Message<'_>) {
         match (level, kind) {
             // struct sock_extended_err of linux/errqueue.h: ee_errno, ee_origin.
             (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR) => {
@@ -129,14 +129,21 @@ impl Told {
     }
 }
 
-/// The first control message, as cmsg(3) lays it out on 64-bit Linux: its level, type and data; and what follows it.
-fn next_message(control: &[u8]) -> Option<((i32, i32, &[u8]), &[u8])> {
+/// A control message.
+struct Message<'a> {
+    level: i32,
+    kind: i32,
+    data: &'a [u8],
+}
+
+/// The first control message, as cmsg(3) lays it out on 64-bit Linux, and what follows it.
+fn next_message(control: &[u8]) -> Option<(Message<'_>, &[u8])> {
     let (header, _) = control.split_first_chunk::<HEADER_BYTES>()?;
     let length = usize::from_ne_bytes(*header.first_chunk()?);
     let word = |at: usize| i32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let data = control.get(HEADER_BYTES..length)?;
     let rest = control.get(length.next_multiple_of(align_of::<libc::cmsghdr>())..).unwrap_or_default();
-    Some(((word(8), word(12), data), rest))
+    Some((Message { level: word(8), kind: word(12), data }, rest))
 }
 
 const _: () = assert!(HEADER_BYTES == 16, "the layout read by next_message is that of 64-bit Linux");
