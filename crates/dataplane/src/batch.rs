@@ -49,7 +49,7 @@ impl Keeps {
         let any = |keeps: fn(&LegEntry) -> bool| legs.iter().any(keeps);
         Self {
             source: any(|leg| leg.source == SourceChoice::Keep),
-            source_port: any(|leg| leg.keeps_port),
+            source_port: any(LegEntry::keeps_port),
             destination_port: any(|leg| leg.port.is_none()),
             ttl: any(|leg| leg.ttl.is_none()),
             dscp: any(|leg| leg.dscp.is_none()),
@@ -247,7 +247,7 @@ mod tests {
             ifindex: Some(2),
             source: SourceChoice::Kernel,
             from: None,
-            keeps_port: false,
+            sport: Some(4000),
             ttl: Some(64),
             dscp: Some(34),
             batch: None,
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(nothing.of_datagram(&datagram), Kept { traffic_class: 0x01, ..kept(0) }, "ECN always");
         let all = [
             LegEntry { source: SourceChoice::Keep, ttl: None, ..leg.clone() },
-            LegEntry { keeps_port: true, port: None, dscp: None, ..leg },
+            LegEntry { sport: None, port: None, dscp: None, ..leg },
         ];
         let (source, source_port, destination_port) = (Some(datagram.source), 7, 8);
         let everything = Kept { source, source_port, destination_port, ttl: 9, traffic_class: 0xb9 };

@@ -1,7 +1,7 @@
 //! One round of forwarding: frames off a ring, each to its rule's legs, all sent and counted.
 
 use std::num::NonZeroU16;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use mcast::reassembly::Whole;
 use mcast::wire::{Datagram, Malformed, Piece};
@@ -63,7 +63,7 @@ impl Forwarder {
     /// Takes up a table.
     pub fn new(table: Table) -> Self {
         let matcher = Matcher::new(&table);
-        let hosts = Hosts::new(table.legs());
+        let hosts = Hosts::new(&table);
         let flows = Flows::new(table.flows);
         let round = Round::with_capacity(2 * ROUND_DATAGRAMS);
         Self { matcher, flows, hosts, round, laden: false }
@@ -106,6 +106,14 @@ impl Forwarder {
         }
         self.laden = queued.sends >= ROUND_SENDS;
         frames
+    }
+
+    /// Charges legs with the ICMP errors that have come back: for sockets that have nothing to send, and so would not be
+    /// told of errors that are others', too.
+    pub fn charge_returned(&self, shared: Shared<'_>) {
+        for (number, socket) in shared.sockets {
+            self.hosts.charge(*number, socket.as_fd(), shared.counters);
+        }
     }
 
     /// Whether the last round ended for the number of its sends, not for want of frames.

@@ -30,6 +30,8 @@ pub enum ToWorker {
         /// Length of its encoding.
         bytes: u32,
     },
+    /// Look for ICMP errors on all egress sockets: an error is told to any that has the port, also one with nothing to send.
+    TakeReturned,
     /// Relay what the rings hold, then end.
     Stop,
 }

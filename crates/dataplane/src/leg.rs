@@ -12,13 +12,15 @@ use crate::counters::{Counters, LegCounter, WorkerCounter};
 use crate::envelope::Envelope;
 use crate::hosts::Hosts;
 use crate::raw::{self, Identifications};
-use crate::sys::error_queue::take_returned;
 use crate::sys::ring::Ring;
 use crate::table::{LegEntry, SourceChoice};
 
 /// Single datagrams after which a leg that gave segments up tries them again: what refused them, as an MTU that dipped,
 /// may be over without a new table. A refusal costs one system call and no datagram.
 const SINGLES_BEFORE_RETRY: usize = 1 << 12;
+
+/// Sends of one burst that ICMP errors may keep from being carried out before it counts as refused.
+const RETURNED_MAX: usize = 64;
 
 /// What sending takes, apart from the legs themselves.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +111,7 @@ impl Leg {
             SourceChoice::Address(source) => Some(source),
         };
         let destination = SocketAddr::new(self.entry.address, port);
-        let source_port = self.entry.keeps_port.then_some(kept.source_port);
+        let source_port = self.entry.keeps_port().then_some(kept.source_port);
         Some(Envelope { destination, ifindex: self.entry.ifindex, source, source_port, ttl, traffic_class })
     }
 
@@ -124,7 +126,7 @@ impl Leg {
             self.refused(batch.count(), &io::Error::from_raw_os_error(libc::EADDRNOTAVAIL), egress);
             return Way::Refused;
         }
-        if self.entry.keeps_port {
+        if self.entry.keeps_port() {
             return Way::Apart;
         }
         if !self.segments {
@@ -167,17 +169,19 @@ impl Leg {
         egress: Egress<'_>,
     ) -> Taken {
         let segmented = part.len() > 1;
-        let error = if is_for_want_of_room(&error) {
-            error
-        } else {
-            // The socket is shared by legs, and an ICMP error that came back for any of them is reported
-            // once, by whichever send comes next, which is then not carried out.
-            charge_returned(self.entry.socket, egress);
-            match self.submit(batch, payloads, part, egress) {
+        let mut error = error;
+        // The socket is shared by legs, and each ICMP error that came back for any of them is reported once, by
+        // whichever send comes next, which is then not carried out. While they last others may come.
+        for attempt in 0..RETURNED_MAX {
+            if is_for_want_of_room(&error) || (charge_returned(self.entry.socket, egress) == 0 && attempt > 0)
+            {
+                break;
+            }
+            error = match self.submit(batch, payloads, part, egress) {
                 Ok(()) => return self.took(batch, part, egress),
                 Err(error) => error,
-            }
-        };
+            };
+        }
         if self.cuts_smaller(&error) {
             // Of its own refusal the kernel tells the socket by ICMP as well.
             charge_returned(self.entry.socket, egress);
@@ -232,7 +236,7 @@ impl Leg {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         };
         let payload = &payloads[batch.bytes(part)];
-        if !self.entry.keeps_port {
+        if !self.entry.keeps_port() {
             let segment = if part.len() > 1 { u16::try_from(batch.segment()).ok() } else { None };
             return envelope.send(socket.as_fd(), payload, segment);
         }
@@ -245,7 +249,7 @@ impl Leg {
     fn cuts_smaller(&mut self, error: &io::Error) -> bool {
         let least = if self.entry.address.is_ipv4() { 576 } else { 1280 };
         let news =
-            self.entry.keeps_port && error.raw_os_error() == Some(libc::EMSGSIZE) && self.entry.mtu > least;
+            self.entry.keeps_port() && error.raw_os_error() == Some(libc::EMSGSIZE) && self.entry.mtu > least;
         if news {
             self.entry.mtu = least;
         }
@@ -262,14 +266,11 @@ impl Leg {
     }
 }
 
-/// Empties a socket's error queue, each error counted on the leg whose datagram came back.
-pub fn charge_returned(socket: u32, egress: Egress<'_>) {
-    let Some(fd) = egress.sockets.get(&socket) else { return };
-    while let Some(returned) = take_returned(fd.as_fd()) {
-        if let Some(slot) = egress.hosts.slot(socket, &returned) {
-            egress.counters.add_leg(slot, LegCounter::Unreachable, 1);
-            egress.counters.set_leg(slot, LegCounter::LastError, returned.errno.unsigned_abs().into());
-        }
+/// Takes the ICMP errors off a socket's error queue and charges the legs they belong to; answers how many they were.
+pub fn charge_returned(socket: u32, egress: Egress<'_>) -> usize {
+    match egress.sockets.get(&socket) {
+        Some(fd) => egress.hosts.charge(socket, fd.as_fd(), egress.counters),
+        None => 0,
     }
 }
 

@@ -92,9 +92,9 @@ pub struct LegEntry {
     pub source: SourceChoice,
     /// The address its datagrams leave from, also where the kernel picks it; absent where that is the packet's.
     pub from: Option<IpAddr>,
-    /// Whether it keeps the packet's source port. Its socket is a raw one then, and its source is not the kernel's
-    /// to pick.
-    pub keeps_port: bool,
+    /// Source port, that of its socket; absent: the packet's. Its socket is a raw one then, and its source is not the
+    /// kernel's to pick.
+    pub sport: Option<u16>,
     /// TTL or hop limit; absent: the packet's less one.
     pub ttl: Option<u8>,
     /// DSCP; absent: the packet's.
@@ -103,6 +103,13 @@ pub struct LegEntry {
     pub batch: Option<u8>,
     /// MTU of the way out, bytes from the IP header on: longer datagrams are fragmented by the kernel.
     pub mtu: u32,
+}
+
+impl LegEntry {
+    /// Whether its datagrams keep the packet's source port, and leave by a raw socket.
+    pub fn keeps_port(&self) -> bool {
+        self.sport.is_none()
+    }
 }
 
 /// The source address a leg sends from.
@@ -129,7 +136,7 @@ mod tests {
             ifindex: Some(3),
             source: SourceChoice::Address("2001:db8::1".parse().unwrap()),
             from: Some("2001:db8::1".parse().unwrap()),
-            keeps_port: true,
+            sport: None,
             ttl: None,
             dscp: Some(34),
             batch: Some(1),

@@ -175,12 +175,12 @@ impl Worker {
                 continue;
             };
             let (mut frames, mut laden) = (0, false);
+            let shared = Shared {
+                counters: &self.counters,
+                sockets: &self.sockets,
+                identifications: &self.identifications,
+            };
             for (ring, marks) in self.rings.iter_mut().zip(MARKS) {
-                let shared = Shared {
-                    counters: &self.counters,
-                    sockets: &self.sockets,
-                    identifications: &self.identifications,
-                };
                 let found = forwarder.round(ring, &mut self.fragments, shared);
                 if found > 0 {
                     self.moderation.note(found, ring.arrived());
@@ -267,6 +267,8 @@ impl Worker {
             Some((ToWorker::Table { bytes }, descriptors)) => {
                 let table = read_table(descriptors, bytes)
                     .map_err(|error| WorkerError::Setup { what: "read the forwarding table", error })?;
+                // What came back so far is for legs there are no more.
+                self.charge_returned();
                 let used: FxHashSet<u32> = table.legs().map(|leg| leg.socket).collect();
                 self.sockets.retain(|number, _| used.contains(number));
                 let generation = table.generation;
@@ -283,9 +285,19 @@ impl Worker {
                 ipc::send(&self.control, &FromWorker::Applied(generation), &[])
                     .map_err(WorkerError::Control)?;
             }
+            Some((ToWorker::TakeReturned, _)) => self.charge_returned(),
             Some((ToWorker::Stop, _)) => self.stopping = true,
         }
         Ok(false)
+    }
+
+    fn charge_returned(&self) {
+        let Some(forwarder) = &self.forwarder else { return };
+        forwarder.charge_returned(Shared {
+            counters: &self.counters,
+            sockets: &self.sockets,
+            identifications: &self.identifications,
+        });
     }
 }
 

@@ -109,7 +109,7 @@ fn table(shape: Shape, port: u16) -> Table {
             ifindex: None,
             source: SourceChoice::Kernel,
             from: None,
-            keeps_port: false,
+            sport: Some(4000),
             ttl: Some(64),
             dscp: None,
             batch: None,

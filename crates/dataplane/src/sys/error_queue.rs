@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::slice;
 
-use mcast::wire::ipv6;
+use mcast::wire::extension::Upper;
+use mcast::wire::{Protocol, ipv6};
 use socket2::{MaybeUninitSlice, MsgHdrMut, SockAddr, SockRef};
 
 /// Bytes of the returned datagram that are read: an IPv4 header with options, or an IPv6 one, and the ports behind.
@@ -25,10 +26,12 @@ const HEADER_BYTES: usize = size_of::<libc::cmsghdr>();
 /// An ICMP error for a datagram sent before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Returned {
-    /// Where the datagram was going.
+    /// Where the datagram was going; of a fragment without UDP header port 0.
     pub destination: SocketAddr,
     /// The address it left from, to which the error came: told by sockets with `IP_PKTINFO`.
     pub source: Option<IpAddr>,
+    /// The port it left from: told by raw sockets, to which datagrams come back with their headers.
+    pub source_port: Option<u16>,
     /// Index of the interface the error came by: `lo` where this host made it.
     pub ifindex: Option<u32>,
     /// What became of it, as an error number.
@@ -53,13 +56,16 @@ pub fn take_returned(socket: BorrowedFd<'_>) -> Option<Returned> {
         let used = message.control_len();
         let told = Told::read(written(&control, used));
         let Some(mut destination) = destination.as_socket() else { continue };
-        if destination.port() == 0 {
-            // Of a raw socket: its datagrams come back with their headers.
-            destination.set_port(quoted_port(written(&quoted, bytes)).unwrap_or(0));
+        let mut source_port = None;
+        if destination.port() == 0
+            && let Some([from, to]) = quoted_ports(written(&quoted, bytes))
+        {
+            source_port = Some(from);
+            destination.set_port(to);
         }
         let Told { errno, origin, source, ifindex } = told;
         if ORIGIN_ICMP.contains(&origin) {
-            return Some(Returned { destination, source, ifindex, errno });
+            return Some(Returned { destination, source, source_port, ifindex, errno });
         }
     }
 }
@@ -71,14 +77,22 @@ fn written(buffer: &[MaybeUninit<u8>], bytes: usize) -> &[u8] {
     unsafe { slice::from_raw_parts(buffer.as_ptr().cast(), bytes) }
 }
 
-/// The destination port of a packet that begins at its IP header, where it is UDP without extension headers.
-fn quoted_port(quoted: &[u8]) -> Option<u16> {
-    let first = *quoted.first()?;
-    let udp = match first >> 4 {
-        4 => usize::from(first & 0x0f) * 4,
-        _ => ipv6::HEADER_LEN,
+/// Source and destination port of a UDP packet that begins at its IP header and may be cut short; absent of a fragment
+/// that is not its datagram's first.
+fn quoted_ports(quoted: &[u8]) -> Option<[u16; 2]> {
+    let udp = match quoted.first()? >> 4 {
+        4 => {
+            let offset = u16::from_be_bytes(*quoted.get(6..)?.first_chunk()?) & 0x1fff;
+            let rest = quoted.get(usize::from(quoted[0] & 0x0f) * 4..)?;
+            (offset == 0).then_some(rest)?
+        }
+        _ => match Upper::walk(Protocol(*quoted.get(6)?), quoted.get(ipv6::HEADER_LEN..)?).ok()? {
+            Upper::Whole { payload, .. } => payload,
+            Upper::Fragment { fragment, payload } => (fragment.offset == 0).then_some(payload)?,
+        },
     };
-    quoted.get(udp + 2..udp + 4).map(|port| u16::from_be_bytes([port[0], port[1]]))
+    let [a, b, c, d] = *udp.first_chunk()?;
+    Some([u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])])
 }
 
 /// What the control messages of an error say.
@@ -147,3 +161,46 @@ fn next_message(control: &[u8]) -> Option<(Message<'_>, &[u8])> {
 }
 
 const _: () = assert!(HEADER_BYTES == 16, "the layout read by next_message is that of 64-bit Linux");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first bytes of an IPv6 packet with these headers behind its own.
+    fn ipv6(next: Protocol, rest: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0; ipv6::HEADER_LEN];
+        (packet[0], packet[6]) = (0x60, next.0);
+        packet.extend_from_slice(rest);
+        packet
+    }
+
+    fn ipv4(flags_and_offset: u16) -> Vec<u8> {
+        let mut packet = vec![0; 24];
+        packet[0] = 0x46;
+        packet[6..8].copy_from_slice(&flags_and_offset.to_be_bytes());
+        packet.extend_from_slice(&[0x10, 0x01, 0x20, 0x02, 0, 8]);
+        packet
+    }
+
+    #[test]
+    fn ports_are_behind_options_and_fragment_headers() {
+        let (udp, ports) = ([0x10, 0x01, 0x20, 0x02], Some([0x1001, 0x2002]));
+        assert_eq!(quoted_ports(&ipv4(0)), ports);
+        assert_eq!(quoted_ports(&ipv4(0x2000)), ports, "the first fragment");
+        assert_eq!(quoted_ports(&ipv4(0x2001)), None, "the second");
+        assert_eq!(quoted_ports(&ipv6(Protocol::UDP, &udp)), ports);
+        let fragment = |offset| [&[Protocol::UDP.0, 0, 0, offset, 0, 0, 0, 9][..], &udp].concat();
+        assert_eq!(quoted_ports(&ipv6(Protocol::FRAGMENT, &fragment(1))), ports, "the first fragment");
+        assert_eq!(quoted_ports(&ipv6(Protocol::FRAGMENT, &fragment(8))), None, "the second");
+    }
+
+    #[test]
+    fn ports_that_were_cut_off_are_none() {
+        for packet in [ipv4(0), ipv6(Protocol::UDP, &[0x10, 0x01, 0x20, 0x02])] {
+            for length in 0..packet.len() {
+                let ports = quoted_ports(&packet[..length]);
+                assert_eq!(ports.is_some(), length >= 28 && packet[0] == 0x46, "{length} bytes");
+            }
+        }
+    }
+}

@@ -217,7 +217,7 @@ impl Surroundings<'_> {
                 LegSource::Keep => None,
                 LegSource::Address(address) => Some(address),
             },
-            keeps_port: raw,
+            sport: (!raw).then(|| sport.unwrap_or(self.sockets.port()).get()),
             ttl: match leg.ttl {
                 Ttl::Set(ttl) => Some(ttl.get()),
                 Ttl::Decrement => None,

@@ -314,9 +314,7 @@ impl Running {
         let followed = |number| self.workers.iter().all(|w| !w.borrow().may_follow_before(number));
         let free = self.stale.extract_if(.., |(generation, _)| followed(*generation));
         let free: Vec<u32> = free.map(|(_, slot)| slot).collect();
-        for worker in self.telemetry.workers() {
-            free.iter().for_each(|slot| worker.counters.clear_slot(*slot));
-        }
+        free.iter().for_each(|slot| self.telemetry.clear(*slot));
         self.slots.recycle(free);
     }
 

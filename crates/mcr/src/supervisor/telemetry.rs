@@ -169,6 +169,12 @@ impl Telemetry {
         self.trends.get(&slot).copied().unwrap_or_default()
     }
 
+    /// Forgets a slot that was given up, before it goes to another rule or leg.
+    pub fn clear(&mut self, slot: u32) {
+        self.workers.iter().for_each(|worker| worker.counters.clear_slot(slot));
+        self.trends.remove(&slot);
+    }
+
     /// Takes stock of these rules' and legs' slots; answers the STATS lines.
     pub fn tick(&mut self, rules: impl Iterator<Item = u32>, legs: impl Iterator<Item = u32>) -> String {
         let elapsed = self.last_tick.elapsed();

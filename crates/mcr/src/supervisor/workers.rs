@@ -13,8 +13,10 @@ use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, error, info, warn};
+
+use super::running::TICK;
 
 /// The name a worker runs under, by which `mcrd` knows that it is to be one.
 pub const WORKER_NAME: &str = "mcrd-worker";
@@ -202,6 +204,8 @@ impl Session {
     ) -> Result<End, String> {
         let mut due = None;
         let mut handed_over = None;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         orders.mark_changed();
         loop {
             let late = async {
@@ -237,6 +241,10 @@ impl Session {
                     Ok(None) => return Err("died".to_owned()),
                     Err(error) => return Err(format!("control socket: {error}")),
                 },
+                _ = ticks.tick() => {
+                    // One that is slow to read has other work and is told at the next.
+                    let _ = ipc::offer(&self.control, &ToWorker::TakeReturned);
+                }
                 () = late => return Err("did not answer in time".to_owned()),
             }
         }

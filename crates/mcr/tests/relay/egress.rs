@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use testbed::{
-    Bridge, Fan, Injector, Link, Netns, Probe, Tun, Veth, eventually, rule, skip_unless_available,
-};
+use testbed::{Bridge, Injector, Link, Netns, Probe, Tun, Veth, eventually, rule, skip_unless_available};
 
 use crate::bed::{Bed, QUIET, SOON};
 use crate::expected::{payload, payloads};
@@ -189,92 +187,6 @@ fn a_host_that_is_not_there_costs_its_own_leg_only() {
         (&0.into(), &0.into(), &"active".into())
     );
     assert_eq!(bed.rule("absent")["state"], "active");
-    bed.finish();
-}
-
-/// They share a socket, and leave in the same calls: more than one takes. The last share a raw one.
-#[test]
-fn hosts_that_refuse_among_forty_cost_the_others_nothing() {
-    skip_unless_available!();
-    let kept = |port| if port < 6030 { "" } else { ",sport=keep" };
-    let to: Vec<_> = (6001..=6040).map(|port| format!("10.10.2.100:{port}{}", kept(port))).collect();
-    let outputs: Vec<_> = to.iter().map(String::as_str).collect();
-    let bed = Bed::new("rlg", 1, &rule("forty", "239.1.1.1%r-in:5000", &outputs));
-    // The receiver answers each, not some a second.
-    bed.fan.receivers[0].netns().sysctl("net.ipv4.icmp_ratelimit", "0").unwrap();
-    let refuse = [20, 35];
-    let listening = (0..to.len()).filter(|at| !refuse.contains(at));
-    let at = |output: &str| output.trim_end_matches(",sport=keep").to_owned();
-    let sockets: Vec<_> = listening.clone().map(|leg| bed.listen(0, &at(outputs[leg]))).collect();
-    let unreachable = |at: usize| bed.leg("forty", at)["drops"]["unreachable"].as_u64().unwrap();
-    let mut sent = Vec::new();
-    eventually(SOON, "those that refuse are known by it", || {
-        let more: Vec<_> = (0..5).map(|number| payload(sent.len() + number, 100)).collect();
-        send(&bed, &more);
-        sent.extend(more);
-        refuse.iter().all(|at| unreachable(*at) > 2)
-    });
-    for socket in &sockets {
-        assert!(read(socket, sent.len()) == sent, "{socket:?}: other payloads than those sent");
-    }
-    for at in listening {
-        let leg = bed.leg("forty", at);
-        let counted = (&leg["packets"], &leg["errors"], &leg["drops"]["unreachable"]);
-        assert_eq!(counted, (&sent.len().into(), &0.into(), &0.into()), "{leg:#}");
-    }
-    for at in refuse {
-        let refused = bed.leg("forty", at);
-        assert_eq!((&refused["packets"], &refused["errors"]), (&sent.len().into(), &0.into()), "{refused:#}");
-        // An error for each at the most, though several sockets hear of it.
-        assert!(unreachable(at) <= sent.len() as u64, "{refused:#}");
-    }
-    bed.finish();
-}
-
-/// By the second they refuse, to UDP and raw sockets; one is silent there, of which an error is made on this host.
-#[test]
-fn hosts_by_two_interfaces_fail_by_one() {
-    skip_unless_available!();
-    let fan = Fan::new("rlg", 2).unwrap();
-    let [first, second] = [0, 1].map(|at| &fan.receivers[at]);
-    fan.relay().sysctl("net.ipv4.neigh.r-out2.retrans_time_ms", "100").unwrap();
-    for limit in ["net.ipv4.icmp_ratelimit", "net.ipv6.icmp.ratelimit"] {
-        second.netns().sysctl(limit, "0").unwrap();
-    }
-    for host in ["10.10.2.100/32", "10.10.2.55/32", "fd00:2::100/128"] {
-        fan.relay().ip(&format!("route add {host} dev r-out2 metric 2000")).unwrap();
-    }
-    first.link.add_address("10.10.2.55".parse().unwrap(), 24).unwrap();
-    second.link.add_address("10.10.2.100".parse().unwrap(), 32).unwrap();
-    second.link.add_address("fd00:2::100".parse().unwrap(), 128).unwrap();
-    let hosts = ["10.10.2.100", "[fd00:2::100]", "10.10.2.55"];
-    let to: Vec<_> = hosts.iter().flat_map(|host| [(host, 6000, ""), (host, 6001, ",sport=keep")]).collect();
-    let by = |interface: &str| {
-        let output = |(host, port, options)| format!("{host}%{interface}:{port}{options}");
-        to.iter().copied().map(output).collect::<Vec<_>>()
-    };
-    let outputs = [by("r-out1"), by("r-out2")].concat();
-    let outputs: Vec<_> = outputs.iter().map(String::as_str).collect();
-    let bed = Bed::on(fan, &rule("two", "239.1.1.1%r-in:5000", &outputs));
-    let sockets: Vec<_> = to.iter().map(|(host, port, _)| bed.listen(0, &format!("{host}:{port}"))).collect();
-    let mut sent = Vec::new();
-    let all_fail_by_the_second = || {
-        let more = [payload(sent.len(), 100)];
-        send(&bed, &more);
-        sent.extend(more);
-        (to.len()..outputs.len()).all(|at| bed.leg("two", at)["state"] == "failed")
-    };
-    eventually(SOON, "all fail by the second", all_fail_by_the_second);
-    for (at, socket) in sockets.iter().enumerate() {
-        assert!(read(socket, sent.len()) == sent, "{}: other payloads than those sent", outputs[at]);
-        let leg = bed.leg("two", at);
-        let told = (&leg["state"], &leg["drops"]["unreachable"]);
-        assert_eq!(told, (&"active".into(), &0.into()), "{leg:#}");
-    }
-    for at in to.len()..outputs.len() {
-        let leg = bed.leg("two", at);
-        assert!(leg["drops"]["unreachable"].as_u64().unwrap() <= sent.len() as u64, "{leg:#}");
-    }
     bed.finish();
 }
 

@@ -17,6 +17,7 @@ mod membership;
 mod options;
 mod refusals;
 mod reports;
+mod returned;
 mod segments;
 mod sizes;
 mod sources;
