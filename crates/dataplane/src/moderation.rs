@@ -18,7 +18,7 @@ const BEGIN_BELOW: Duration = Duration::from_micros(8);
 const END_ABOVE: Duration = Duration::from_micros(10);
 
 /// Frames of one reading above which the next begins at once: a run is long enough.
-const RUN_FRAMES: usize = 64;
+const RUN_FRAMES: usize = 256;
 
 /// One worker's waiting.
 #[derive(Debug)]
