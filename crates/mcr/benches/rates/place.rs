@@ -118,30 +118,9 @@ impl Place {
         })
     }
 
-    /// The highest rate of an offer, packets a second, of which everything reaches every receiver's link: the tester's own
-    /// search, over what links count.
+    /// The highest rate of an offer, packets a second, of which everything reaches every receiver's link.
     pub(crate) fn zero_loss(&self, offer: Offer) -> Result<f64> {
-        let mut search = Search::new(None, LEAST_PPS);
-        loop {
-            let rate = match search.poll() {
-                Next::Done(found) => {
-                    let Found { pps, limited_by } = found;
-                    let (flows, outputs) = (offer.flows, self.fan.receivers.len());
-                    eprintln!(
-                        "    {flows} flows, {outputs} outputs: {pps:.0} pps, limited by the {limited_by:?}"
-                    );
-                    return Ok(pps);
-                }
-                Next::Try(rate) => rate,
-            };
-            let outcome = self.offer(Offer { rate, ..offer })?;
-            let said = match (outcome.lost(), outcome.offered.is_short()) {
-                (0, true) => Said::Nothing,
-                (0, false) => Said::Passed,
-                _ => Said::Lost,
-            };
-            search.handle(said, outcome.offered.pps());
-        }
+        highest(offer, |offer| self.offer(offer))
     }
 
     /// What has arrived once nothing more comes.
@@ -166,6 +145,28 @@ impl Place {
             sum.bytes += one.bytes;
         }
         Ok(sum)
+    }
+}
+
+/// The highest rate of an offer, packets a second, of which nothing is lost: the tester's own search.
+pub(crate) fn highest(offer: Offer, attempt: impl Fn(Offer) -> Result<Outcome>) -> Result<f64> {
+    let mut search = Search::new(None, LEAST_PPS);
+    loop {
+        let rate = match search.poll() {
+            Next::Done(Found { pps, limited_by }) => {
+                let Offer { bytes, flows, .. } = offer;
+                eprintln!("    {bytes} B, {flows} flows: {pps:.0} pps, limited by the {limited_by:?}");
+                return Ok(pps);
+            }
+            Next::Try(rate) => rate,
+        };
+        let outcome = attempt(Offer { rate, ..offer })?;
+        let said = match (outcome.lost(), outcome.offered.is_short()) {
+            (0, true) => Said::Nothing,
+            (0, false) => Said::Passed,
+            _ => Said::Lost,
+        };
+        search.handle(said, outcome.offered.pps());
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -103,24 +103,23 @@ impl Tap {
     /// # Errors
     /// When the tap, a group or a port cannot be had.
     pub fn open(target: &Target) -> Result<Self, TapError> {
-        let tap = Self::listen(target, RING_BYTES)?;
+        let tap = Self::listen(target, RING_BYTES, NonZeroU32::MIN)?;
         Ok(Self { _membership: Some(Membership::open(target)?), ..tap })
     }
 
-    /// Taps with a ring of `ring_bytes` and neither joins nor binds: what comes is what comes by itself.
+    /// Taps with a ring of `ring_bytes` and neither joins nor binds: what comes is what comes by itself. Of `one_in` frames
+    /// one is taken, picked by chance.
     ///
     /// # Errors
     /// When the tap cannot be had.
-    pub fn listen(target: &Target, ring_bytes: usize) -> Result<Self, TapError> {
+    pub fn listen(target: &Target, ring_bytes: usize, one_in: NonZeroU32) -> Result<Self, TapError> {
         let place = place(target);
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::PermissionDenied => TapError::Permission,
             _ => TapError::Tap(place.clone(), error),
         };
         let socket = PacketSocket::open(ring_bytes).map_err(failed)?;
-        if let Some(filter) = address_filter(target) {
-            SockRef::from(&socket).attach_filter(&filter).map_err(failed)?;
-        }
+        SockRef::from(&socket).attach_filter(&filter(target, one_in)).map_err(failed)?;
         let reading = socket.try_clone().map_err(failed)?;
         let bytes = socket.ring_bytes();
         let ring = Ring::map(OwnedFd::from(reading), bytes, 0).map_err(failed)?;
@@ -215,7 +214,7 @@ fn hold(target: &Target) -> Result<Vec<Socket>, TapError> {
         let address = target.socket_address(flow)?;
         let failed = |error| TapError::Hold(address, error);
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None).map_err(failed)?;
-        socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)]).map_err(failed)?;
+        socket.attach_filter(&[REFUSE]).map_err(failed)?;
         socket.bind(&address.into()).map_err(failed)?;
         Ok(socket)
     };
@@ -223,28 +222,45 @@ fn hold(target: &Target) -> Result<Vec<Socket>, TapError> {
 }
 
 const LOAD_WORD_ABSOLUTE: u16 = 0x20;
+const MODULO: u16 = 0x94;
+const JUMP_IF_EQUAL: u16 = 0x15;
 const JUMP_IF_GREATER: u16 = 0x25;
 const JUMP_IF_GREATER_OR_EQUAL: u16 = 0x35;
 const RETURN: u16 = 0x06;
 
 /// `SKF_NET_OFF`: offsets from here on count from the network header.
 const NETWORK_OFFSET: u32 = 0xfff0_0000;
+/// `SKF_AD_OFF + SKF_AD_RANDOM`: not of the packet, but a random word.
+const RANDOM_WORD: u32 = 0xffff_f000 + 56;
 
-/// A classic BPF program that takes packets to the target's addresses, told by their last 32 bits; absent where
-/// those of the first are above those of the last.
-fn address_filter(target: &Target) -> Option<[SockFilter; 5]> {
+const REFUSE: SockFilter = SockFilter::new(RETURN, 0, 0, 0);
+const TAKE: SockFilter = SockFilter::new(RETURN, 0, 0, u32::MAX);
+
+/// A classic BPF program that takes packets to the target's addresses, told by their last 32 bits, or all where
+/// those of the first are above those of the last; of these, one in so many.
+fn filter(target: &Target, one_in: NonZeroU32) -> Vec<SockFilter> {
+    let mut filter = Vec::new();
+    if one_in > NonZeroU32::MIN {
+        filter.extend([
+            SockFilter::new(LOAD_WORD_ABSOLUTE, 0, 0, RANDOM_WORD),
+            SockFilter::new(MODULO, 0, 0, one_in.get()),
+            SockFilter::new(JUMP_IF_EQUAL, 1, 0, 0),
+            REFUSE,
+        ]);
+    }
     let low = |flow: u16| match target.address(flow) {
         IpAddr::V4(address) => (16, address.to_bits()),
         IpAddr::V6(address) => (36, (address.to_bits() & u128::from(u32::MAX)) as u32),
     };
     let ((offset, first), (_, last)) = (low(0), low(target.flows() - 1));
-    (first <= last).then(|| {
-        [
+    if first <= last {
+        filter.extend([
             SockFilter::new(LOAD_WORD_ABSOLUTE, 0, 0, NETWORK_OFFSET + offset),
             SockFilter::new(JUMP_IF_GREATER_OR_EQUAL, 0, 1, first),
             SockFilter::new(JUMP_IF_GREATER, 0, 1, last),
-            SockFilter::new(RETURN, 0, 0, 0),
-            SockFilter::new(RETURN, 0, 0, u32::MAX),
-        ]
-    })
+            REFUSE,
+        ]);
+    }
+    filter.push(TAKE);
+    filter
 }

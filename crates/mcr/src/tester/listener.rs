@@ -1,6 +1,6 @@
 //! The receiving side: one receiver of the device's outputs, with an account for each output that it takes.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ impl Listener {
         let whole = whole_target(&plan)?;
         let ring = (RINGS_BYTES / receivers.max(1)).clamp(RING_LEAST_BYTES, RING_BYTES);
         let failed = |error| TesterError::Tap(Box::new(plan.place.clone()), error);
-        let tap = Tap::listen(&whole, ring).map_err(failed)?;
+        let tap = Tap::listen(&whole, ring, NonZeroU32::MIN).map_err(failed)?;
         let membership = if plan.joined { Some(Membership::open(&whole).map_err(failed)?) } else { None };
         let target = |turn| {
             let endpoint = plan.fanout.endpoint(&plan.place, turn)?;

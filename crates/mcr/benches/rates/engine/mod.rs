@@ -4,16 +4,17 @@
 
 mod calls;
 mod cost;
+mod counting;
 mod fanout;
 mod flows;
 mod latency;
 mod loss;
 mod order;
 mod overload;
-mod queue;
 mod rate;
 mod rules;
 mod steady;
+mod watch;
 
 use anyhow::{Result, ensure};
 use testbed::rule;

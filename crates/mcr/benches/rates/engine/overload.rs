@@ -1,10 +1,12 @@
 //! Sixteen outputs, cut to wire size, at full offer: no less is delivered than without overload, what is lost is counted
 //! where it is, and the rest has waited in no longer a queue than a full ring.
 
+use std::num::NonZeroU32;
+
 use anyhow::Result;
 
 use super::fanout::OUTPUTS;
-use super::queue::while_watched;
+use super::watch::Watch;
 use super::{Figures, one_rule, ratio};
 use crate::offer::Offer;
 use crate::place::{Egress, Place};
@@ -44,8 +46,11 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
     let elsewhere = (lost - exhausted as f64).abs();
     figures.note("overload: lost, not counted in buf_exhaust", "packets", Goal::Most(0.0), elsewhere);
 
-    let (_, queue) = while_watched(&place.fan.receivers[0], "239.2.1.1", || most.send(&place.fan.sender))?;
-    figures.note("overload: longest delay", "ms", Goal::Shown, queue.delay.as_secs_f64() * 1000.0);
-    figures.note("overload: longest queue", "packets", Goal::Most(QUEUE_MOST), queue.packets as f64);
+    let watch = Watch { port: &place.fan.receivers[0], group: "239.2.1.1", one_in: NonZeroU32::MIN };
+    let (_, arrivals) = watch.during(|| most.send(&place.fan.sender))?;
+    let delay = arrivals.quantile(1.0).as_secs_f64() * 1000.0;
+    figures.note("overload: longest delay", "ms", Goal::Shown, delay);
+    let queue = arrivals.longest_queue() as f64;
+    figures.note("overload: longest queue", "packets", Goal::Most(QUEUE_MOST), queue);
     Ok(())
 }
