@@ -28,15 +28,6 @@ const ONE_IN: NonZeroU32 = NonZeroU32::new(64).unwrap();
 const SOON: Duration = Duration::from_secs(30);
 
 pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> {
-    {
-        let cable = crate::place::Cable::new()?;
-        let watch = Watch { port: &cable.far, group: "239.1.1.1", one_in: ONE_IN };
-        for _ in 0..3 {
-            let (_, arrivals) =
-                watch.during(|| Offer::at(PPS, LARGE, 2.0 * settings.trial_s).send(&cable.near))?;
-            eprintln!("cable {:?}", [0.5, 0.9, 0.95, 0.99, 0.999, 1.0].map(|part| arrivals.quantile(part)));
-        }
-    }
     let place = Place::new(1, Egress::Cut)?;
     let mcr = Mcr::start(place.fan.relay(), &one_rule(&place.outputs("239.2.1.1")))?;
     let counting = Counting::start(mcr.worker()?)?;
@@ -46,7 +37,6 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
     let packets = mcr.stats()?.totals.matched - before;
     let calls = counting.end()?;
     outcome.offered.in_full()?;
-    eprintln!("mcr {:?}", [0.5, 0.9, 0.95, 0.99, 0.999, 1.0].map(|part| arrivals.quantile(part)));
     let each = calls as f64 / packets as f64;
     figures.note("system calls a packet at 300 kpps", "calls", Goal::Most(CALLS_MOST), each);
     for (name, part, goal) in [("p50", 0.5, Goal::Shown), ("p99", 0.99, Goal::Most(P99_MOST_US))] {
