@@ -23,7 +23,7 @@ impl WorkerOptions {
     pub const RING_MIB_DEFAULT: NonZeroU16 = const { NonZeroU16::new(32).unwrap() };
 
     /// Wait in microseconds where none is given.
-    pub const MAX_WAIT_US_DEFAULT: u16 = 150;
+    pub const MAX_WAIT_US_DEFAULT: u16 = 200;
 
     /// Longest wait in microseconds.
     pub const MAX_WAIT_US_MAX: u16 = 1000;
