@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use testbed::{Port, run};
 
-use crate::offer::{GROUP, PORT, SENDER_CORE, Short};
+use crate::offer::{GROUP, PORT, SENDER_CORE};
 
 pub(crate) const MCRGEN: &str = env!("CARGO_BIN_EXE_mcrgen");
 
@@ -39,16 +39,6 @@ pub(crate) struct Latency {
     pub(crate) p99: f64,
     /// Packets that lack, part of all.
     pub(crate) loss: f64,
-    /// Whether the load was offered in full.
-    full: bool,
-}
-
-impl Latency {
-    /// The same where its load was offered in full, or [`Short`].
-    pub(crate) fn in_full(self) -> Result<Self> {
-        ensure!(self.full, Short { offered: 0.0 });
-        Ok(self)
-    }
 }
 
 impl Device<'_> {
@@ -77,8 +67,7 @@ impl Device<'_> {
             let latency = |name| result["latency_us"][name].as_f64().unwrap_or(f64::INFINITY);
             let count = |name| result["counts"][name].as_f64().unwrap_or_default();
             let loss = count("lost") / count("expected").max(1.0);
-            let full = result["void_trials"] == 0;
-            let latency = Latency { p50: latency("p50"), p99: latency("p99"), loss, full };
+            let latency = Latency { p50: latency("p50"), p99: latency("p99"), loss };
             if let Some(error) = result["error"].as_str() {
                 eprintln!("    {} pps: {error}", result["load_pps"]);
             }
