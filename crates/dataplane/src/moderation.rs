@@ -18,7 +18,7 @@ const BEGIN_BELOW: Duration = Duration::from_micros(8);
 const END_ABOVE: Duration = Duration::from_micros(10);
 
 /// Frames of one reading above which the next begins at once: a run is long enough.
-const RUN_FRAMES: usize = 256;
+const RUN_FRAMES: usize = 64;
 
 /// One worker's waiting.
 #[derive(Debug)]
@@ -37,14 +37,15 @@ impl Moderation {
         Self { wait_max, since: None, frames: 0, fast: false }
     }
 
-    /// Takes note of a reading that found `frames`, the last of which arrived at `arrived` since whatever epoch.
+    /// Takes note of a reading of all rings that found `frames`, the last of which arrived at `arrived` since whatever
+    /// epoch.
     pub fn note(&mut self, frames: usize, arrived: Duration) {
         let Some(since) = self.since else {
             self.since = Some(arrived);
             return;
         };
         self.frames += frames;
-        // A clock that was set back says nothing.
+        // After a clock was set back it is not known, and waiting ends.
         let took = arrived.checked_sub(since);
         // It comes in bursts with nothing between them, so that only time tells that no more comes as fast.
         if self.frames < WINDOW_FRAMES && took.is_some_and(|took| took < WINDOW_MAX) {

@@ -109,8 +109,8 @@ impl Outbox {
         if self.arena.len() - self.arena_used < batch.gathered_bytes() || self.batches.len() == BURSTS_MAX {
             self.send(flows, round, egress);
         }
-        let payloads = self.gather(&batch, egress.ring);
         let legs = flows[flow as usize].legs.len();
+        let payloads = if legs > 0 { self.gather(&batch, egress.ring) } else { Payloads::InArena(0..0) };
         self.batches.push(Posted { flow, batch, payloads, fate: Fate::NoLeg });
         for leg in 0..legs {
             self.post_on(leg, flows, egress);

@@ -1,4 +1,4 @@
-//! One datagram under headers made here, on an IP raw socket (raw(7), `IPPROTO_RAW`), for legs that keep the packet's
+//! One datagram under headers made here, on an IP raw socket (raw(7)) of UDP, for legs that keep the packet's
 //! source port: a UDP socket sends from the port it is bound to.
 //!
 //! The kernel still routes, resolves neighbours and queues. It does not fragment raw packets, so that is done here

@@ -174,7 +174,7 @@ impl Worker {
                 }
                 continue;
             };
-            let (mut frames, mut laden) = (0, false);
+            let (mut frames, mut laden, mut arrived) = (0, false, Duration::ZERO);
             let shared = Shared {
                 counters: &self.counters,
                 sockets: &self.sockets,
@@ -183,7 +183,7 @@ impl Worker {
             for (ring, marks) in self.rings.iter_mut().zip(MARKS) {
                 let found = forwarder.round(ring, &mut self.fragments, shared);
                 if found > 0 {
-                    self.moderation.note(found, ring.arrived());
+                    arrived = arrived.max(ring.arrived());
                 }
                 frames += found;
                 laden |= forwarder.is_laden();
@@ -191,6 +191,9 @@ impl Worker {
                 self.counters.set_worker(marks.relayed, position);
                 ring.release();
                 self.counters.set_worker(marks.released, position);
+            }
+            if frames > 0 {
+                self.moderation.note(frames, arrived);
             }
             rounds += 1;
             if frames == 0 && self.stopping {

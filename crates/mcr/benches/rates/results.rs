@@ -217,7 +217,8 @@ impl Quantity {
         let medians = rivals.iter().filter_map(|rival| self.spread(rival)).map(|spread| spread.median);
         let best = match self.goal {
             Goal::Less => medians.reduce(f64::min),
-            _ => medians.reduce(f64::max),
+            Goal::More => medians.reduce(f64::max),
+            _ => None,
         };
         let bold = rivals.contains(&of) && best == Some(median);
         let median = if bold { format!("**{}**", figure(median)) } else { figure(median) };

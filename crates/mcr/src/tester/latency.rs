@@ -7,7 +7,7 @@ use super::bed::{Bed, TrialPlan};
 use super::error::TesterError;
 use super::figures::Spread;
 use super::progress;
-use super::search::Said;
+use super::search::{AGAIN_MAX, Said};
 use super::session::Session;
 use super::step::Step;
 use super::trial::{Counts, Trial};
@@ -72,11 +72,17 @@ fn loads(session: &Session<'_>, bed: &mut Bed, step: &Step, place: &str, results
     for load in session.loads(LOAD) {
         let mut trials = Vec::new();
         let mut failed = None;
-        for _ in 0..session.options.repeat.get() {
+        let (mut valid, mut again) = (0, 0);
+        while valid < session.options.repeat.get() && again <= AGAIN_MAX {
             let plan = TrialPlan { rate: Rate::PerSecond(load), duration: session.trial(), accepted: 0.0 };
             match bed.trial(plan) {
                 Ok((trial, times)) => {
                     progress::trial(place, &trial);
+                    if trial.said() == Said::Nothing {
+                        again += 1;
+                    } else {
+                        (valid, again) = (valid + 1, 0);
+                    }
                     trials.push((trial, times));
                 }
                 Err(error) => {
@@ -104,10 +110,10 @@ fn summary(
     let (mut counts, mut all) = (Counts::default(), latencies());
     let (mut p50, mut p99) = (Vec::new(), Vec::new());
     for (trial, times) in &trials {
-        counts.add(&trial.counts);
         if trial.said() == Said::Nothing {
             continue;
         }
+        counts.add(&trial.counts);
         // Both have the same bounds.
         let _ = all.add(times);
         p50.extend(trial.latency_us.map(|latency| latency.p50));

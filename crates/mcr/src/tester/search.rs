@@ -14,7 +14,7 @@ use crate::generator::pacing::Rate;
 pub const RESOLUTION: f64 = 0.01;
 
 /// How often a trial that says nothing is made again.
-const AGAIN_MAX: u32 = 2;
+pub(super) const AGAIN_MAX: u32 = 2;
 
 /// What a trial said of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,6 +25,9 @@ const P99_MOST_US: f64 = 300.0;
 /// Of so many packets one is looked at: on one core with all of them the sender would wait for milliseconds.
 const ONE_IN: NonZeroU32 = NonZeroU32::new(64).unwrap();
 
+/// By then perf counts.
+const ATTACHED: Duration = Duration::from_millis(500);
+
 const SOON: Duration = Duration::from_secs(30);
 
 pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> {
@@ -60,6 +63,7 @@ impl Counting {
         command.args(["stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p", &pid.to_string(), "-o"]);
         command.arg(output.path());
         let perf = Daemon::start("perf", command).context("perf (Debian's linux-perf)")?;
+        std::thread::sleep(ATTACHED);
         Ok(Self { perf, output })
     }
 

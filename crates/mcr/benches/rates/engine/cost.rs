@@ -20,14 +20,16 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
     for (egress, name, most) in [(Egress::Whole, "whole", WHOLE_MOST), (Egress::Cut, "cut", CUT_MOST)] {
         let place = Place::new(1, egress)?;
         let mcr = Mcr::start(place.fan.relay(), &one_rule(&place.outputs("239.2.1.1")))?;
-        let ns = ns_a_datagram(&mcr, &place, Offer::at(PPS, LARGE, 2.0 * settings.trial_s))?;
+        let (ns, lost) = ns_a_datagram(&mcr, &place, Offer::at(PPS, LARGE, 2.0 * settings.trial_s))?;
         figures.note(format!("worker CPU a packet at 350 kpps, {name}"), "ns", Goal::Most(most), ns);
+        figures.note(format!("lost at 350 kpps, {name}"), "packets", Goal::Most(0.0), lost as f64);
     }
     Ok(())
 }
 
-/// What a datagram of an offer costs the worker, nanoseconds; what it says it sent has to be what arrived.
-pub(super) fn ns_a_datagram(mcr: &Mcr, place: &Place, offer: Offer) -> Result<f64> {
+/// What a datagram of an offer costs the worker, nanoseconds, and how many were lost; what it says it sent has to be what
+/// arrived.
+pub(super) fn ns_a_datagram(mcr: &Mcr, place: &Place, offer: Offer) -> Result<(f64, u64)> {
     let before = mcr.stats()?.totals.sent;
     let (outcome, ns) = mcr.ns_a_datagram(|| place.offer(offer))?;
     outcome.offered.in_full()?;
@@ -38,5 +40,5 @@ pub(super) fn ns_a_datagram(mcr: &Mcr, place: &Place, offer: Offer) -> Result<f6
     eprintln!(
         "    offered {offered:.0} pps, {lost} lost, {ns:.0} ns for each of {arrived} in {frames} frames"
     );
-    Ok(ns)
+    Ok((ns, lost))
 }

@@ -1,4 +1,5 @@
-//! A ring that only counts, in the relay's place and on its core: more than it receives of a sender no relay can send.
+//! A ring that only counts, in the relay's place and on its core: what it receives of a sender is all that a relay could
+//! send.
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,15 +19,15 @@ const LOOK: Duration = Duration::from_millis(20);
 /// By then all has been read that was sent.
 const SETTLED: Duration = Duration::from_millis(200);
 
-/// Memory of as many frames as a relay's ring has.
-const RING_BYTES: usize = 32 << 20;
+/// Memory of as many frames as a relay's ring for IPv4 has.
+const RING_BYTES: usize = 24 << 20;
 
 /// The highest rate of an offer, packets a second, of which such a ring misses nothing.
 pub(super) fn zero_loss(place: &Place, offer: Offer) -> Result<f64> {
     let (counted, over) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let relay = place.fan.relay();
-        let reader = scope.spawn(|| relay.enter(|| count(&counted, &over)));
+        let reader = scope.spawn(|| relay.enter(|| count(offer.flows, &counted, &over)));
         sleep(SETTLED);
         let found = highest(offer, |offer| {
             let before = counted.load(Ordering::Relaxed);
@@ -41,9 +42,10 @@ pub(super) fn zero_loss(place: &Place, offer: Offer) -> Result<f64> {
     })
 }
 
-fn count(counted: &AtomicU64, over: &AtomicBool) -> Result<()> {
+fn count(flows: u16, counted: &AtomicU64, over: &AtomicBool) -> Result<()> {
     pin(RELAY_CORE)?;
-    let target = Target::new(format!("{GROUP}%r-in:{PORT}").parse()?, NonZeroU16::MIN)?;
+    let flows = NonZeroU16::new(flows).unwrap_or(NonZeroU16::MIN);
+    let target = Target::new(format!("{GROUP}%r-in:{PORT}").parse()?, flows)?;
     let _joined = Membership::open(&target)?;
     let mut tap = Tap::listen(&target, RING_BYTES, NonZeroU32::MIN)?;
     while !over.load(Ordering::Relaxed) {

@@ -84,7 +84,7 @@ pub(crate) fn run(settings: &Settings) -> Result<bool> {
     println!("{verdict}; {not_counted} repeats did not count");
     missed.iter().for_each(|what| println!("  missed: {what}"));
     failed.iter().for_each(|name| println!("  no result: {name}"));
-    if settings.rows.is_empty() {
+    if settings.rows.is_empty() && failed.is_empty() {
         let origin = Origin::here(settings, not_counted, vec![format!("mcrd {}", env!("CARGO_PKG_VERSION"))]);
         all.write(&crate::folder().join("results"), "engine", &origin, &all.judged(MCR))?;
     }

@@ -8,12 +8,16 @@ use super::{Figures, counting, one_rule, ratio};
 use crate::adapter::Adapter;
 use crate::offer::Offer;
 use crate::peers::{group, relaying};
-use crate::place::{Egress, Place};
+use crate::place::{Cable, Egress, Place};
 use crate::relay::Mcr;
 use crate::results::Goal;
 use crate::settings::{LARGE, SMALL, Settings};
 use crate::tester::Device;
 
+/// What the tester must offer, kpps.
+const ALONE_LEAST: f64 = 900.0;
+/// UDP payload of the smallest frame of Ethernet.
+const SMALLEST: u64 = 18;
 /// Part of what a ring that only counts receives.
 const RING_LEAST: f64 = 0.9;
 /// How often socat's rate.
@@ -25,6 +29,8 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
     let place = Place::new(1, Egress::Cut)?;
     let [large, small] = [LARGE, SMALL].map(|bytes| Offer::most(bytes, settings.trial_s));
     let ring = counting::zero_loss(&place, large)?;
+    let small_alone = Offer::most(SMALLEST, settings.trial_s).send(&Cable::new()?.near)?.pps();
+    figures.note("18 B offered where nobody listens", "kpps", Goal::Least(ALONE_LEAST), small_alone / 1000.0);
     let [mcr, short, examined] = {
         let _relay = Mcr::start(place.fan.relay(), &one_rule(&place.outputs("239.2.1.1")))?;
         let examined = across(&place).throughput(LARGE, 1, settings.trial_s)?;

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::rate::across;
 use super::{Figures, many_rules, ratio};
 use crate::offer::Offer;
 use crate::place::{Egress, Place};
@@ -28,14 +27,14 @@ const EACH: u64 = 2;
 pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> {
     let place = Place::new(1, Egress::Cut)?;
     let mcr = Mcr::start(place.fan.relay(), &many_rules(1))?;
-    let throughput = || across(&place).throughput(LARGE, 1, settings.trial_s);
-    let one = throughput()?.pps;
+    let throughput = || place.zero_loss(Offer::most(LARGE, settings.trial_s));
+    let one = throughput()?;
     let rules = many_rules(RULES);
     let began = Instant::now();
     mcr.apply(&rules);
     let took = began.elapsed().as_secs_f64();
     mcr.wait_active();
-    let many = throughput()?.pps;
+    let many = throughput()?;
     for (what, pps) in [("1 rule", one), ("10,000 rules, 1 used", many)] {
         figures.note(format!("one flow without loss, {what}"), "kpps", Goal::Shown, pps / 1000.0);
     }
@@ -52,7 +51,9 @@ fn worker_mib(mcr: &Mcr, place: &Place) -> Result<f64> {
     let offer = Offer::at(PPS, SMALL, packets as f64 / PPS as f64).flows(RULES);
     let before = mcr.stats()?;
     place.offer(offer)?;
-    let used = mcr.stats()?.rules.into_iter().zip(before.rules);
+    let after = mcr.stats()?.rules;
+    ensure!(after.len() == before.rules.len(), "{} rules are counted, not {RULES}", after.len());
+    let used = after.into_iter().zip(before.rules);
     let idle = used.filter(|(now, then)| now.packets == then.packets).count();
     ensure!(idle == 0, "{idle} rules did not relay");
     let pid = mcr.worker()?;

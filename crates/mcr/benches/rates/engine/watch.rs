@@ -88,7 +88,8 @@ impl Watch<'_> {
                 else {
                     return;
                 };
-                arrivals.push((tapped.arrived_ns, header.age_ns(tapped.arrived_ns).unwrap_or_default()));
+                let Some(age) = header.age_ns(tapped.arrived_ns) else { return };
+                arrivals.push((tapped.arrived_ns, age));
                 last = monotonic_ns();
             })?;
         }
