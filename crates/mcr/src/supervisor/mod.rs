@@ -19,6 +19,7 @@ pub mod membership;
 pub mod notify;
 pub mod output;
 pub mod places;
+pub mod ports;
 pub mod report;
 pub mod rings;
 pub mod running;

@@ -9,7 +9,7 @@ use mcast::{Leg, Rule, RuleName};
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::compile::{LocalPort, RuleView};
+use super::compile::RuleView;
 use super::handle::Refusal;
 use super::running::Running;
 use super::telemetry::{Count, Telemetry};
@@ -154,9 +154,7 @@ impl Running {
     }
 
     fn port_error(&self, rule: &Rule) -> Option<&String> {
-        let (address, port) = (rule.input.address, rule.input.port?);
-        let held = |local: &&LocalPort| local.address == address && local.port == port;
-        self.port_errors.iter().find(|(local, _)| held(local)).map(|(_, why)| why)
+        self.ports.error(rule.input.address, rule.input.port?)
     }
 
     fn leg_state(&self, leg: &Leg, view: &RuleView, at: usize) -> (State, String) {

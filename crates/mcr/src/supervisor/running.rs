@@ -1,7 +1,6 @@
 //! The running set and all that follows from it, changed as one: rules, table, sockets, joins, counters.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,14 +11,14 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tracing::{info, warn};
 
-use super::compile::{Compiled, LocalPort, Routes, Surroundings};
+use super::compile::{Compiled, Routes, Surroundings};
 use super::egress::EgressSockets;
 use super::handle::Refusal;
 use super::links::Interfaces;
 use super::membership::{Join, JoinError, Memberships};
 use super::output::Output;
+use super::ports::Ports;
 use super::slots::Slots;
-use super::sources::{self, PortHold};
 use super::telemetry::Telemetry;
 use super::workers::{Generation, Orders, WorkerPlace, WorkerStatus};
 use crate::api::model::Plan;
@@ -43,7 +42,6 @@ pub struct Running {
     pub(super) workers: Vec<watch::Receiver<WorkerStatus>>,
     pub(super) cores: Vec<u32>,
     pub(super) join_errors: HashMap<Join, JoinError>,
-    pub(super) port_errors: HashMap<LocalPort, String>,
     pub(super) troubles_logged: HashMap<RuleName, String>,
     pub(super) interfaces: Interfaces,
     /// Where STATS go, once there is traffic to speak of.
@@ -59,7 +57,7 @@ pub struct Running {
     stale: Vec<(u64, u32)>,
     pub(super) memberships: Memberships,
     joins_compared: Instant,
-    ports: HashMap<LocalPort, OwnedFd>,
+    pub(super) ports: Ports,
     orders: watch::Sender<Orders>,
     tasks: JoinSet<()>,
 }
@@ -104,7 +102,6 @@ impl Running {
             workers,
             cores,
             join_errors: HashMap::new(),
-            port_errors: HashMap::new(),
             troubles_logged: HashMap::new(),
             interfaces: parts.interfaces,
             output: None,
@@ -116,7 +113,7 @@ impl Running {
             stale: Vec::new(),
             memberships: Memberships::default(),
             joins_compared: Instant::now(),
-            ports: HashMap::new(),
+            ports: Ports::default(),
             orders,
             tasks,
         })
@@ -252,8 +249,8 @@ impl Running {
         if !self.join_errors.is_empty() {
             self.sync_joins();
         }
-        if self.ports.len() < self.compiled.ports.len() {
-            self.sync_ports();
+        if self.ports.lacks_some(&self.compiled.ports) {
+            self.ports.sync(&self.compiled.ports);
         }
         self.log_troubles();
     }
@@ -346,7 +343,7 @@ impl Running {
             self.hand_out(generation);
         }
         self.sync_joins();
-        self.sync_ports();
+        self.ports.sync(&self.compiled.ports);
         self.log_troubles();
         Ok(())
     }
@@ -391,23 +388,6 @@ impl Running {
 
     fn sync_joins(&mut self) {
         self.join_errors = self.memberships.sync(&self.compiled.joins, Instant::now()).into_iter().collect();
-    }
-
-    fn sync_ports(&mut self) {
-        let wanted = &self.compiled.ports;
-        self.ports.retain(|port, _| wanted.contains(port));
-        self.port_errors.clear();
-        for port in wanted {
-            if self.ports.contains_key(port) {
-                continue;
-            }
-            match sources::unicast_input_socket(port.address, port.ifindex, port.port) {
-                Ok(PortHold::Held(socket)) => drop(self.ports.insert(*port, socket)),
-                // Its owner may end at any time: asked again each second.
-                Ok(PortHold::AlreadyHeld) => {}
-                Err(error) => drop(self.port_errors.insert(*port, error.to_string())),
-            }
-        }
     }
 }
 
