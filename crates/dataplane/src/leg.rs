@@ -171,10 +171,13 @@ impl Leg {
         let segmented = part.len() > 1;
         let mut error = error;
         // The socket is shared by legs, and each ICMP error that came back for any of them is reported once, by
-        // whichever send comes next, which is then not carried out. While they last others may come.
+        // whichever send comes next, which is then not carried out. It is sent again, and while more of them come again.
         for attempt in 0..RETURNED_MAX {
-            if is_for_want_of_room(&error) || (charge_returned(self.entry.socket, egress) == 0 && attempt > 0)
-            {
+            if is_for_want_of_room(&error) {
+                break;
+            }
+            let returned = charge_returned(self.entry.socket, egress);
+            if returned == 0 && attempt > 0 {
                 break;
             }
             error = match self.submit(batch, payloads, part, egress) {

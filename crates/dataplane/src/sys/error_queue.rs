@@ -11,7 +11,8 @@ use mcast::wire::extension::Upper;
 use mcast::wire::{Protocol, ipv6};
 use socket2::{MaybeUninitSlice, MsgHdrMut, SockAddr, SockRef};
 
-/// Bytes of the returned datagram that are read: an IPv4 header with options, or an IPv6 one, and the ports behind.
+/// Bytes of the returned datagram that are read: an IPv4 header with options, or an IPv6 one with a fragment header, and
+/// the ports behind.
 const QUOTED_BYTES: usize = 64;
 
 /// Room for `sock_extended_err` with the offender's address, and for `in6_pktinfo`.

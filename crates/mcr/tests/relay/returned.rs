@@ -3,7 +3,7 @@
 
 use testbed::{Fan, Port, eventually, rule, skip_unless_available};
 
-use crate::bed::{Bed, QUIET, SOON};
+use crate::bed::{Bed, SOON};
 use crate::expected::payload;
 use crate::sizes::read;
 
@@ -46,7 +46,10 @@ fn an_error_told_to_an_idle_socket_is_charged_to_its_leg() {
     send(&bed, 2, 5000, b"x");
     send(&bed, 1, 5000, b"y");
     assert!(read(&socket, 1) == [b"y"]);
-    std::thread::sleep(2 * QUIET);
+    // Having sent, each has taken what its socket was told.
+    eventually(SOON, "both have sent", || {
+        ["idle", "next"].iter().all(|rule| bed.leg(rule, 0)["packets"] == 1)
+    });
     let next = bed.leg("next", 0);
     assert_eq!((&next["state"], &next["drops"]["unreachable"]), (&"active".into(), &0.into()), "{next:#}");
     bed.finish();
