@@ -263,6 +263,14 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_is_given_up_takes_nothing_to_its_next_leg() {
+        let mut telemetry = Telemetry::new(Vec::new());
+        telemetry.trends.insert(1, Trend { failing: Some(libc_enobufs()), ..Trend::default() });
+        telemetry.clear(1);
+        assert_eq!(telemetry.trend(1), Trend::default());
+    }
+
+    #[test]
     fn a_leg_fails_until_it_has_sent_for_some_ticks() {
         let refused = Trend::default().after(count(0, 5, 0), SECOND, libc_enobufs);
         assert_eq!(refused.failing, Some(libc_enobufs()));

@@ -55,6 +55,38 @@ fn an_error_told_to_an_idle_socket_is_charged_to_its_leg() {
     bed.finish();
 }
 
+/// Errors of what one worker sends come while another sends by the same socket, and while that sends again.
+#[test]
+fn errors_in_bursts_cost_other_rules_nothing() {
+    skip_unless_available!();
+    const ROUNDS: usize = 2000;
+    let to = |port| (0..4).map(|at| format!("[fd00:2::100]:{},sport=keep", port + at)).collect::<Vec<_>>();
+    let rules =
+        rule("refused", "239.1.1.1%r-in:5000", &to(6000)) + &rule("open", "239.1.1.2%r-in:5000", &to(7000));
+    let bed = Bed::new("rlr", 1, &rules);
+    answers_each(&bed.fan.receivers[0]);
+    let sockets: Vec<_> = (7000..7004).map(|port| bed.listen(0, &format!("[fd00:2::100]:{port}"))).collect();
+    // In parts that a receiver's socket has room for.
+    for _ in 0..5 {
+        for round in 0..ROUNDS {
+            // Flows of many senders, so that each worker has some of both rules.
+            let from = format!("10.10.1.100:{}", 4000 + round % 16);
+            for group in [1, 2] {
+                bed.input.udp(&from, &format!("239.1.1.{group}:5000"), 16, 0, b"x").unwrap();
+            }
+        }
+        for socket in &sockets {
+            assert_eq!(read(socket, ROUNDS).len(), ROUNDS);
+        }
+    }
+    for leg in 0..sockets.len() {
+        let open = bed.leg("open", leg);
+        assert_eq!((&open["errors"], &open["drops"]["unreachable"]), (&0.into(), &0.into()), "{open:#}");
+    }
+    assert!(unreachable(&bed, "refused", 0) > 0);
+    bed.finish();
+}
+
 /// Two rules that send to one host and keep the port of their input, where one port is open.
 #[test]
 fn ports_of_one_host_are_told_apart_where_they_are_kept() {
