@@ -84,7 +84,13 @@ impl Relay {
         while self.ctl(&["ping"]).code() != 0 {
             let running = self.daemon.is_running();
             if !running || Instant::now() > deadline {
-                let state = if running { "does not answer" } else { "has ended" };
+                let state = if running {
+                    "does not answer"
+                } else {
+                    // What it said last may still be unread.
+                    self.daemon.wait(Duration::ZERO);
+                    "has ended"
+                };
                 bail!("mcrd {state}:\n{}", self.printed());
             }
             thread::sleep(POLL);
