@@ -143,36 +143,55 @@ impl Netns {
     /// # Errors
     /// When `ip netns pids` fails.
     pub fn pids(&self) -> Result<Vec<i32>> {
-        self.0.pids()
-    }
-}
-
-impl Inner {
-    fn pids(&self) -> Result<Vec<i32>> {
-        let text = run_tool(Command::new("ip").args(["netns", "pids", &self.name]))?;
-        text.split_whitespace().map(|pid| pid.parse().context("a pid of ip netns pids")).collect()
-    }
-
-    fn kill_all(&self) -> Result<()> {
-        for pid in self.pids()? {
-            let pid = Pid::from_raw(pid).context("pid 0")?;
-            if pid != rustix::process::getpid() {
-                // It may have ended meanwhile.
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
-        Ok(())
+        pids(&self.0.name)
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let killed = self.kill_all();
-        let removed = run_tool(Command::new("ip").args(["netns", "del", &self.name]));
-        if let Err(error) = killed.and(removed) {
+        if let Err(error) = remove(&self.name) {
             eprintln!("testbed: namespace {} stays: {error:#}", self.name);
         }
     }
+}
+
+/// Removes the namespaces named `PREFIX-PID-N` whose maker's process `is_over` says to be, with every process in them:
+/// those of a program that a signal ended, whose handles were never dropped. Hands back their names.
+///
+/// # Errors
+/// When one cannot be removed; the others are.
+pub fn sweep(prefix: &str, is_over: impl Fn(u32) -> bool) -> Result<Vec<String>> {
+    // Without a namespace so far there is no folder.
+    let Ok(entries) = fs::read_dir("/run/netns") else { return Ok(Vec::new()) };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let left: Vec<String> = names.filter(|name| maker(name, prefix).is_some_and(&is_over)).collect();
+    let failed = left.iter().filter_map(|name| remove(name).err()).reduce(|first, _| first);
+    failed.map_or(Ok(left), Err)
+}
+
+/// The process that made a namespace of that name; absent where it is not one of ours.
+fn maker(name: &str, prefix: &str) -> Option<u32> {
+    let (rest, number) = name.strip_prefix(prefix)?.strip_prefix('-')?.rsplit_once('-')?;
+    number.parse::<u32>().ok()?;
+    rest.rsplit('-').next()?.parse().ok()
+}
+
+/// Ends every process in a namespace but this one, and removes it.
+fn remove(name: &str) -> Result<()> {
+    let killed = pids(name).map(|pids| {
+        let own = rustix::process::getpid();
+        for pid in pids.into_iter().filter_map(Pid::from_raw).filter(|pid| *pid != own) {
+            // It may have ended meanwhile.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    let removed = run_tool(Command::new("ip").args(["netns", "del", name]));
+    killed.and(removed).map(drop)
+}
+
+fn pids(name: &str) -> Result<Vec<i32>> {
+    let text = run_tool(Command::new("ip").args(["netns", "pids", name]))?;
+    text.split_whitespace().map(|pid| pid.parse().context("a pid of ip netns pids")).collect()
 }
 
 fn sysctl_path(key: &str) -> PathBuf {

@@ -1,8 +1,10 @@
 //! Namespaces, topologies and processes: they are what they say, and nothing of them stays.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
+use testbed::netns::sweep;
 use testbed::process::Signal;
 use testbed::{
     Chain, Daemon, Fan, Injector, Line, Netns, Probe, eventually, json, run, skip_unless_available,
@@ -25,6 +27,28 @@ fn a_namespace_goes_with_its_processes() {
     assert!(!Path::new(&path).exists());
     let status = left_behind.wait().unwrap();
     assert!(!status.success());
+}
+
+#[test]
+fn what_another_process_left_is_swept() {
+    skip_unless_available!();
+    let mut maker = Command::new("true").spawn().unwrap();
+    let gone = maker.id();
+    maker.wait().unwrap();
+    let (left, other) = (format!("tb-swept-b-{gone}-0"), format!("tb-sweptx-{gone}-0"));
+    let ip = |arguments: &[&str]| assert!(Command::new("ip").args(arguments).status().unwrap().success());
+    ip(&["netns", "add", &left]);
+    ip(&["netns", "add", &other]);
+    let own = Netns::new("tb-swept").unwrap();
+    let mut inside = Command::new("ip").args(["netns", "exec", &left, "sleep", "60"]).spawn().unwrap();
+    eventually(SOON, "the process is inside", || {
+        let pids = Command::new("ip").args(["netns", "pids", &left]).output().unwrap();
+        !pids.stdout.is_empty()
+    });
+    assert_eq!(sweep("tb-swept", |pid| pid == gone).unwrap(), [left]);
+    assert!(!inside.wait().unwrap().success(), "it was killed");
+    assert!(own.ip("link").is_ok(), "another's");
+    ip(&["netns", "del", &other]);
 }
 
 #[test]
@@ -121,7 +145,7 @@ fn a_daemons_lines_signals_and_stats_are_read() {
 #[test]
 #[should_panic(expected = "no such line within 5s; it ended: exit status: 4")]
 fn a_daemon_that_ends_is_not_waited_for() {
-    let mut command = std::process::Command::new("sh");
+    let mut command = Command::new("sh");
     command.args(["-c", "exit 4"]);
     Daemon::start("sh", command).unwrap().wait_line(|line| line == "ready", SOON);
 }
