@@ -2,11 +2,13 @@
 //! environment and its flows on standard input.
 
 use std::io::{Seek, SeekFrom, Write};
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use mcast::Endpoint;
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::error::TesterError;
 use super::step::Step;
@@ -64,6 +66,7 @@ pub(super) fn run(
         .env("MCRGEN_RX", spaced(told.rx))
         .stdin(input)
         .stdout(std::io::stderr())
+        .process_group(0)
         .spawn()
         .map_err(|error| failed(format!("cannot be started ({error})")))?;
     let until = Instant::now() + PATIENCE;
@@ -74,9 +77,7 @@ pub(super) fn run(
             }
             Some(status) => return Err(failed(how(status))),
             None if stop.requested() || Instant::now() >= until => {
-                // It may have ended meanwhile.
-                let _ = child.kill();
-                let _ = child.wait();
+                kill(&mut child);
                 return Err(if stop.requested() {
                     TesterError::Interrupted
                 } else {
@@ -86,6 +87,13 @@ pub(super) fn run(
             None => std::thread::sleep(POLL),
         }
     }
+}
+
+/// Ends a command with all it started, or what a pipe waits for would go on after the tester.
+fn kill(child: &mut Child) {
+    // They may have ended meanwhile.
+    let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+    let _ = child.wait();
 }
 
 /// As much of a command as tells it from others.

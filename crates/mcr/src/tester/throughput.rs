@@ -35,7 +35,7 @@ pub struct Throughput {
     /// Why not more: `device` only where each repeat found its limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limited_by: Option<LimitedBy>,
-    /// Packets per second at all outputs together, at the median.
+    /// Packets per second that arrived at all outputs together in the highest trials that passed, their median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forwarded_pps: Option<f64>,
     /// UDP payload offered at the median, megabits per second.
@@ -54,6 +54,19 @@ pub struct Throughput {
     pub error: Option<String>,
 }
 
+impl Repeat {
+    /// The highest trial that passed.
+    fn best(&self) -> Option<&Trial> {
+        let passed = self.trials.iter().filter(|trial| trial.said() == Said::Passed);
+        passed.max_by(|a, b| a.offered_pps.total_cmp(&b.offered_pps))
+    }
+
+    /// Packets per second that arrived in it, at all outputs together.
+    fn forwarded_pps(&self) -> f64 {
+        self.best().map_or(0.0, |trial| trial.counts.received as f64 / trial.duration_s)
+    }
+}
+
 impl Throughput {
     /// Latencies of the highest trial that passed, in the repeat that found the most.
     pub fn latency(&self) -> Option<Latency> {
@@ -67,9 +80,7 @@ impl Throughput {
     }
 
     fn best(&self) -> Option<&Trial> {
-        let repeat = self.repeats.iter().max_by(|a, b| a.pps.total_cmp(&b.pps))?;
-        let passed = repeat.trials.iter().filter(|trial| trial.said() == Said::Passed);
-        passed.max_by(|a, b| a.offered_pps.total_cmp(&b.offered_pps))
+        self.repeats.iter().max_by(|a, b| a.pps.total_cmp(&b.pps))?.best()
     }
 }
 
@@ -131,25 +142,21 @@ fn search(session: &Session<'_>, bed: &mut Bed, step: &Step, place: &str) -> Res
 fn summary(step: &Step, repeats: Vec<Repeat>, error: Option<&TesterError>) -> Throughput {
     // A tester that stood in the way before anything passed has no result.
     let found = |repeat: &&Repeat| repeat.pps > 0.0 || repeat.limited_by == LimitedBy::Device;
-    let rates: Vec<_> = repeats.iter().filter(found).map(|repeat| repeat.pps).collect();
-    let pps = Spread::of(&rates);
+    let of_found = |rate: fn(&Repeat) -> f64| repeats.iter().filter(found).map(rate).collect::<Vec<_>>();
+    let pps = Spread::of(&of_found(|repeat| repeat.pps));
+    let forwarded = Spread::of(&of_found(Repeat::forwarded_pps));
     let limits = |limited_by| repeats.iter().any(|repeat| repeat.limited_by == limited_by);
     let limited_by =
         [LimitedBy::Tester, LimitedBy::Most, LimitedBy::Device].into_iter().find(|by| limits(*by));
     let mut counts = Counts::default();
     let trials = || repeats.iter().flat_map(|repeat| &repeat.trials);
     trials().for_each(|trial| counts.add(&trial.counts));
-    let outputs = match trials().next() {
-        // Unicast packets have one output each.
-        Some(trial) if trial.sent > 0 => trial.counts.expected as f64 / trial.sent as f64,
-        _ => step.fanout.into(),
-    };
     let none = "no trial said anything of the device: see the trials' reasons";
     Throughput {
         step: step.clone(),
         pps,
         limited_by: limited_by.filter(|_| pps.is_some()),
-        forwarded_pps: pps.map(|pps| pps.median * outputs),
+        forwarded_pps: forwarded.map(|forwarded| forwarded.median),
         mbit_s: pps.map(|pps| pps.median * step.size.mean() * 8.0 / 1e6),
         path: trials().last().map(|trial| trial.path.clone()).unwrap_or_default(),
         counts,

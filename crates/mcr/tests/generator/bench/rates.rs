@@ -46,7 +46,11 @@ fn a_devices_rate_is_found() {
     assert!(trials.iter().any(|trial| trial["verdict"] == "lost"), "{trials:#?}");
     // Half of the packets may be lost: then the same device passes what it refused before.
     let lax = &results(&format!("{line} --loss 0.5"), &[("--setup", &device.setup())])[0];
-    assert!(lax["pps"]["median"].as_f64().unwrap() > 1.2 * pps, "{lax:#}");
+    let offered = lax["pps"]["median"].as_f64().unwrap();
+    assert!(offered > 1.2 * pps, "{lax:#}");
+    // What is lost is not forwarded.
+    let forwarded = lax["forwarded_pps"].as_f64().unwrap();
+    assert!(forwarded >= 0.5 * offered && forwarded < (LIMIT_PPS + queued) * 1.02, "{lax:#}");
 }
 
 /// What keeps the tester from offering is no fault of the device's, and is not counted as its loss.
