@@ -7,6 +7,7 @@
 mod adapter;
 mod cpu;
 mod engine;
+mod leftovers;
 mod offer;
 mod peers;
 mod place;
@@ -44,6 +45,8 @@ fn measure(words: &[String]) -> Result<bool> {
     let cores = available_parallelism()?.get();
     ensure!(cores >= 2, "two cores are needed, one for the sender and one for the relay");
     let settings = Settings::from_env()?;
+    leftovers::sweep()?;
+    leftovers::remove_on_signal()?;
     match words.first().map(String::as_str) {
         Some("peers") => peers::run(&settings).map(|()| true),
         Some("engine") => engine::run(&settings),

@@ -11,8 +11,9 @@ use testbed::{Chain, Netns};
 
 use crate::adapter::{Adapter, Running};
 use crate::cpu::Cores;
+use crate::leftovers::PREFIX;
 use crate::offer::{GROUP, Offer, PORT, RELAY_CORE, SENDER_CORE};
-use crate::place::{Cable, Egress, Place};
+use crate::place::{Cable, Egress, Place, SILENCE};
 use crate::results::{Goal, Origin, Results};
 use crate::settings::{LARGE, SMALL, Settings};
 use crate::tester::{Device, Latency};
@@ -25,8 +26,9 @@ const CPU_PPS: [u64; 2] = [50_000, 250_000];
 const CHAIN_PPS: u64 = 50_000;
 const FAN_OUT: u8 = 16;
 
-/// The cable's column.
+/// The cable's column, and MCR's, named like its adapter.
 const CABLE: &str = "cable";
+const MCR: &str = "mcr";
 
 /// Measures all relays and leaves the results in bench/results.
 pub(crate) fn run(settings: &Settings) -> Result<()> {
@@ -44,7 +46,8 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         Ok(())
     })?;
     let names: Vec<&str> = adapters.iter().map(|adapter| adapter.name.as_str()).collect();
-    let table = results.compared(&[&names[..], &[CABLE]].concat(), &names);
+    let others: Vec<&str> = names.iter().copied().filter(|name| *name != MCR).chain([CABLE]).collect();
+    let table = results.compared(&[&names[..], &[CABLE]].concat(), &names) + "\n" + &results.ratios(MCR, &others);
     println!("{table}");
     let versions = adapters.iter().map(|adapter| adapter.version.clone()).collect();
     let folder = folder.join("results");
@@ -62,6 +65,8 @@ fn cable(settings: &Settings, results: &mut Results) -> Result<[f64; CPU_PPS.len
     for (own, pps) in own.iter_mut().zip(CPU_PPS) {
         let before = Cores::now()?;
         let sent = Offer::at(pps, LARGE, 2.0 * settings.trial_s).asleep().send(&place.near)?.sent;
+        // As long as is waited for a relay's last packets.
+        std::thread::sleep(SILENCE);
         *own = before.busy()?.as_nanos() as f64 / sent as f64;
         results.note(CABLE, cpu_name(pps), "ns", Goal::Less, *own);
     }
@@ -101,7 +106,7 @@ fn line(
 fn tested(name: &str, device: &Device<'_>, settings: &Settings, results: &mut Results) -> Result<()> {
     for bytes in SIZES {
         let found = device.throughput(bytes, 1, settings.trial_s)?;
-        results.note(name, throughput_name(bytes), "kpps", Goal::More, found.pps / 1000.0);
+        results.note_rate(name, throughput_name(bytes), Goal::More, 1, found);
     }
     let latencies = device.latency(LARGE, &LATENCY_PPS, settings.trial_s)?;
     for (pps, latency) in LATENCY_PPS.into_iter().zip(latencies) {
@@ -122,7 +127,7 @@ fn fan_out(adapter: &Adapter, settings: &Settings, results: &mut Results) -> Res
 
 /// Three relays in a row, neighbours on different cores.
 fn chain(adapter: &Adapter, settings: &Settings, results: &mut Results) -> Result<()> {
-    let chain = Chain::new("rates", 3)?;
+    let chain = Chain::new(PREFIX, 3)?;
     chain.sender.link.wire_size()?;
     let mut running = Vec::new();
     for (hop, place) in (1..).zip(&chain.relays) {

@@ -8,10 +8,11 @@ use mcr::tester::search::{Found, Next, Said, Search};
 use testbed::topology::segment;
 use testbed::{Fan, Netns, Port};
 
+use crate::leftovers::PREFIX;
 use crate::offer::{Offer, Offered, SENDER_CORE, pin};
 
 /// After the last packet was sent, all has arrived that will once nothing came for this long.
-const SILENCE: Duration = Duration::from_millis(300);
+pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 const STRAGGLERS_MAX: Duration = Duration::from_secs(10);
 
 /// Ethernet, IPv4 and UDP headers, once a frame.
@@ -70,7 +71,7 @@ impl Outcome {
 
 impl Place {
     pub(crate) fn new(outputs: u8, egress: Egress) -> Result<Self> {
-        let fan = Fan::new("rates", outputs)?;
+        let fan = Fan::new(PREFIX, outputs)?;
         for netns in
             [fan.sender.netns(), fan.relay()].into_iter().chain(fan.receivers.iter().map(Port::netns))
         {
@@ -119,7 +120,7 @@ impl Place {
     }
 
     /// The highest rate of an offer, packets a second, of which everything reaches every receiver's link.
-    pub(crate) fn zero_loss(&self, offer: Offer) -> Result<f64> {
+    pub(crate) fn zero_loss(&self, offer: Offer) -> Result<Found> {
         highest(offer, |offer| self.offer(offer))
     }
 
@@ -149,14 +150,14 @@ impl Place {
 }
 
 /// The highest rate of an offer, packets a second, of which nothing is lost: the tester's own search.
-pub(crate) fn highest(offer: Offer, attempt: impl Fn(Offer) -> Result<Outcome>) -> Result<f64> {
+pub(crate) fn highest(offer: Offer, attempt: impl Fn(Offer) -> Result<Outcome>) -> Result<Found> {
     let mut search = Search::new(None, LEAST_PPS);
     loop {
         let rate = match search.poll() {
-            Next::Done(Found { pps, limited_by }) => {
-                let Offer { bytes, flows, .. } = offer;
+            Next::Done(found) => {
+                let (Offer { bytes, flows, .. }, Found { pps, limited_by }) = (offer, found);
                 eprintln!("    {bytes} B, {flows} flows: {pps:.0} pps, limited by the {limited_by:?}");
-                return Ok(pps);
+                return Ok(found);
             }
             Next::Try(rate) => rate,
         };
@@ -193,7 +194,7 @@ pub(crate) struct Cable {
 
 impl Cable {
     pub(crate) fn new() -> Result<Self> {
-        let (near, far) = (Netns::new("rates-s")?, Netns::new("rates-d")?);
+        let (near, far) = (Netns::new(&format!("{PREFIX}-s"))?, Netns::new(&format!("{PREFIX}-d"))?);
         let (near, far) = segment(1, (&near, "s0", 100), (&far, "d0", 1))?;
         silence(near.netns())?;
         silence(far.netns())?;

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use mcr::tester::figures::Spread;
 use mcr::tester::machine::{Machine, now};
+use mcr::tester::search::{Found, LimitedBy};
 use mcr::tester::table::whole;
 use serde::Serialize;
 
@@ -53,6 +54,9 @@ struct Quantity {
     goal: Goal,
     /// By what was measured, as an adapter's name: a figure a repeat. Absent: it cannot do that.
     measured: BTreeMap<String, Vec<f64>>,
+    /// By the same: in how many of the repeats the tester was the limit.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    limited_by_tester: BTreeMap<String, usize>,
 }
 
 /// Everything measured, in the order in which it first was.
@@ -106,12 +110,32 @@ impl Results {
         goal: Goal,
         value: f64,
     ) {
+        self.quantity(what.into(), unit, goal).measured.entry(of.to_owned()).or_default().push(value);
+    }
+
+    /// Notes a rate that a search found, at `outputs` outputs together.
+    pub(crate) fn note_rate(
+        &mut self,
+        of: &str,
+        what: impl Into<String>,
+        goal: Goal,
+        outputs: u8,
+        found: Found,
+    ) {
         let what = what.into();
+        self.note(of, what.clone(), "kpps", goal, f64::from(outputs) * found.pps / 1000.0);
+        if found.limited_by == LimitedBy::Tester {
+            *self.quantity(what, "kpps", goal).limited_by_tester.entry(of.to_owned()).or_default() += 1;
+        }
+    }
+
+    fn quantity(&mut self, what: String, unit: &'static str, goal: Goal) -> &mut Quantity {
         let at = self.quantities.iter().position(|quantity| quantity.what == what).unwrap_or_else(|| {
-            self.quantities.push(Quantity { what, unit, goal, measured: BTreeMap::new() });
+            let (measured, limited_by_tester) = Default::default();
+            self.quantities.push(Quantity { what, unit, goal, measured, limited_by_tester });
             self.quantities.len() - 1
         });
-        self.quantities[at].measured.entry(of.to_owned()).or_default().push(value);
+        &mut self.quantities[at]
     }
 
     /// Median and spread of one subject's figures.
@@ -121,9 +145,13 @@ impl Results {
 
     /// Adds another's figures.
     pub(crate) fn append(&mut self, other: Self) {
-        for Quantity { what, unit, goal, measured } in other.quantities {
-            for (of, values) in &measured {
-                values.iter().for_each(|value| self.note(of, what.clone(), unit, goal, *value));
+        for Quantity { what, unit, goal, measured, limited_by_tester } in other.quantities {
+            let quantity = self.quantity(what, unit, goal);
+            for (of, values) in measured {
+                quantity.measured.entry(of).or_default().extend(values);
+            }
+            for (of, repeats) in limited_by_tester {
+                *quantity.limited_by_tester.entry(of).or_default() += repeats;
             }
         }
     }
@@ -136,7 +164,29 @@ impl Results {
             let cells: Vec<_> = subjects.iter().map(|subject| quantity.cell(subject, rivals)).collect();
             text += &format!("| {}, {} | {} |\n", quantity.what, quantity.unit, cells.join(" | "));
         }
+        text + self.legend()
+    }
+
+    /// A Markdown table of what one subject's figures are as parts of others', repeat by repeat. Loss is left out: there is
+    /// mostly none to divide by.
+    pub(crate) fn ratios(&self, of: &str, others: &[&str]) -> String {
+        let columns = "---|".repeat(others.len());
+        let mut text =
+            format!("| {of}, as part of | {} |\n|---|{columns}\n", others.join(" | "));
+        let compared = |quantity: &&Quantity| {
+            matches!(quantity.goal, Goal::More | Goal::Less) && quantity.unit != "%"
+        };
+        for quantity in self.quantities.iter().filter(compared) {
+            let cells: Vec<_> = others.iter().map(|other| quantity.ratio(of, other)).collect();
+            text += &format!("| {} | {} |\n", quantity.what, cells.join(" | "));
+        }
         text
+    }
+
+    /// What a dagger means, where there is one.
+    fn legend(&self) -> &'static str {
+        let marked = self.quantities.iter().any(|quantity| !quantity.limited_by_tester.is_empty());
+        if marked { "\n† In so many repeats the tester was the limit, not what was measured.\n" } else { "" }
     }
 
     /// A Markdown table of one subject: what was reached, and what must be.
@@ -148,15 +198,16 @@ impl Results {
             let Spread { median, min, max } = spread;
             let (limit, verdict) = quantity.verdict(median);
             text += &format!(
-                "| {}, {} | {} | {} – {} | {limit} | {verdict} |\n",
+                "| {}, {} | {}{} | {} – {} | {limit} | {verdict} |\n",
                 quantity.what,
                 quantity.unit,
                 figure(median),
+                quantity.dagger(of),
                 figure(min),
                 figure(max)
             );
         }
-        text
+        text + self.legend()
     }
 
     /// The same for a terminal.
@@ -222,7 +273,23 @@ impl Quantity {
         };
         let bold = rivals.contains(&of) && best == Some(median);
         let median = if bold { format!("**{}**", figure(median)) } else { figure(median) };
-        format!("{median} ({} to {})", figure(min), figure(max))
+        format!("{median}{} ({} to {})", self.dagger(of), figure(min), figure(max))
+    }
+
+    fn ratio(&self, of: &str, other: &str) -> String {
+        let figures = |of: &str| self.measured.get(of).into_iter().flatten();
+        let parts: Vec<_> = figures(of).zip(figures(other)).map(|(of, other)| of / other).collect();
+        match Spread::of(&parts) {
+            Some(Spread { median, min, max }) if median.is_finite() => {
+                format!("{} ({} to {})", figure(median), figure(min), figure(max))
+            }
+            _ => "–".to_owned(),
+        }
+    }
+
+    /// In how many repeats the tester was the limit.
+    fn dagger(&self, of: &str) -> String {
+        self.limited_by_tester.get(of).map(|repeats| format!(" †{repeats}")).unwrap_or_default()
     }
 }
 

@@ -1,10 +1,11 @@
 //! How it is measured, from the environment, and which repeats count.
 
 use std::env::var;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde::Serialize;
 
 use crate::cpu::Cores;
@@ -27,9 +28,9 @@ pub(crate) struct Settings {
     pub(crate) trial_s: f64,
     /// `BENCH_SENDER_PPS`: packets a second that the sender must reach with nobody listening for a repeat to count.
     pub(crate) sender_least_pps: f64,
-    /// `BENCH_STEADY_SECONDS`: how long full rate is kept up where that is asked for.
+    /// `BENCH_STEADY_SECONDS`: how long full rate is kept up.
     pub(crate) steady_s: f64,
-    /// `ROWS`: which of the engine's rows; empty: all but those that are long.
+    /// `ROWS`: which of the engine's rows; empty: all.
     pub(crate) rows: Vec<String>,
 }
 
@@ -55,7 +56,7 @@ impl Settings {
     pub(crate) fn repeat(&self, mut once: impl FnMut() -> Result<()>) -> Result<usize> {
         let (mut counted, mut not_counted) = (0, 0);
         while counted < self.repeats {
-            let done = self.sender_alone(counted + 1).and_then(|()| once());
+            let done = self.sender_alone(counted + 1).and_then(|()| unwound(&mut once));
             match done {
                 Ok(()) => counted += 1,
                 Err(error) if error.is::<Short>() => {
@@ -85,6 +86,15 @@ impl Settings {
         ensure!(offered >= self.sender_least_pps, Short { offered });
         Ok(())
     }
+}
+
+/// What `work` answers, where the test bed panics in it as an error: other measurements go on.
+pub(crate) fn unwound<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(anyhow!("{}", text.unwrap_or("panicked")))
+    })
 }
 
 fn setting<T: FromStr>(name: &str, default: T) -> Result<T>

@@ -3,7 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use mcr::tester::search::{Found, LimitedBy};
 use serde_json::Value;
 use testbed::{Port, run};
 
@@ -23,14 +24,6 @@ pub(crate) struct Device<'a> {
     pub(crate) to: &'a str,
 }
 
-/// A throughput.
-#[derive(Clone, Debug)]
-pub(crate) struct Throughput {
-    pub(crate) pps: f64,
-    /// `device` or `tester`.
-    pub(crate) limited_by: String,
-}
-
 /// Latency at one load, and what arrived.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Latency {
@@ -43,19 +36,21 @@ pub(crate) struct Latency {
 
 impl Device<'_> {
     /// The highest rate without loss.
-    pub(crate) fn throughput(&self, bytes: u64, flows: u16, seconds: f64) -> Result<Throughput> {
+    pub(crate) fn throughput(&self, bytes: u64, flows: u16, seconds: f64) -> Result<Found> {
         let options = [format!("--size={bytes}"), format!("--groups={flows}")];
         let result = self.bench("throughput", &options, seconds)?.remove(0);
         let pps = result["pps"]["median"].as_f64();
-        let found = Throughput {
-            pps: pps.with_context(|| format!("no throughput: {}", result["error"]))?,
-            limited_by: result["limited_by"].as_str().unwrap_or_default().to_owned(),
+        let pps = pps.with_context(|| format!("no throughput: {}", result["error"]))?;
+        let limited_by = match result["limited_by"].as_str() {
+            Some("device") => LimitedBy::Device,
+            Some("tester") => LimitedBy::Tester,
+            other => bail!("throughput limited by {other:?}"),
         };
+        let void = &result["void_trials"];
         eprintln!(
-            "    {bytes} B, {flows} flows: {:.0} pps, limited by the {} ({} trials void)",
-            found.pps, found.limited_by, result["void_trials"]
+            "    {bytes} B, {flows} flows: {pps:.0} pps, limited by the {limited_by:?} ({void} trials void)"
         );
-        Ok(found)
+        Ok(Found { pps, limited_by })
     }
 
     /// Latency at each load.
@@ -82,8 +77,9 @@ impl Device<'_> {
 
     fn bench(&self, test: &str, options: &[String], seconds: f64) -> Result<Vec<Value>> {
         let core = SENDER_CORE.to_string();
-        let mut command = Command::new(MCRGEN);
-        command.args(["--json", "bench", test, "--repeat=1", "--tx-core", &core, "--rx-cores", &core]);
+        // It lives outside of the namespaces that go with the bench.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig=TERM", "--", MCRGEN, "--json", "bench", test, "--repeat=1", "--tx-core", &core, "--rx-cores", &core]);
         command.arg(format!("--trial={seconds}"));
         command.arg(format!("--tx={GROUP}%{}:{PORT}/{}", self.near.name(), self.near.netns().name()));
         command.arg(format!("--rx={}%{}:{PORT}/{}", self.to, self.far.name(), self.far.netns().name()));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use mcr::generator::tap::{Membership, Tap};
 use mcr::generator::target::Target;
+use mcr::tester::search::Found;
 
 use crate::offer::{GROUP, Offer, PORT, RELAY_CORE, pin};
 use crate::place::{Outcome, Place, highest};
@@ -23,7 +24,7 @@ const SETTLED: Duration = Duration::from_millis(200);
 const RING_BYTES: usize = 24 << 20;
 
 /// The highest rate of an offer, packets a second, of which such a ring misses nothing.
-pub(super) fn zero_loss(place: &Place, offer: Offer) -> Result<f64> {
+pub(super) fn zero_loss(place: &Place, offer: Offer) -> Result<Found> {
     let (counted, over) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let relay = place.fan.relay();

@@ -28,20 +28,20 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
     let (ns, lost) = ns_a_datagram(&mcr, &place, Offer::at(PPS, LARGE, 2.0 * settings.trial_s))?;
     figures.note("16 outputs, whole: worker CPU a leg and packet", "ns", Goal::Most(LEG_MOST), ns);
     figures.note("16 outputs, whole: lost at 187.5 kpps", "packets", Goal::Most(0.0), lost as f64);
-    let segments = f64::from(OUTPUTS) * place.zero_loss(Offer::most(LARGE, settings.trial_s))?;
+    let most = Offer::most(LARGE, settings.trial_s);
     let what = "16 outputs, whole: segments without loss";
-    figures.note(what, "kpps", Goal::Least(WHOLE_LEAST / 1000.0), segments / 1000.0);
+    figures.note_rate(what, Goal::Least(WHOLE_LEAST / 1000.0), OUTPUTS, place.zero_loss(most)?);
     drop((mcr, place));
 
     let place = Place::new(OUTPUTS, Egress::Cut)?;
     let mcr = Mcr::start(place.fan.relay(), &one_rule(&place.outputs("239.2.1.1")))?;
-    let cut = f64::from(OUTPUTS) * place.zero_loss(Offer::most(LARGE, settings.trial_s))?;
+    let cut = place.zero_loss(most)?;
     drop(mcr);
     let adapter = Adapter::of(&crate::folder().join("adapters/smcroute"))?;
     let _routes = relaying(&adapter, place.fan.relay(), &place.outputs(&group(&adapter, 2)))?;
-    let routes = f64::from(OUTPUTS) * place.zero_loss(Offer::most(LARGE, settings.trial_s))?;
-    for (what, pps) in [("mcr", cut), ("kernel routes", routes)] {
-        figures.note(format!("16 outputs, cut, without loss: {what}"), "kpps", Goal::Shown, pps / 1000.0);
+    let routes = place.zero_loss(most)?;
+    for (what, found) in [("mcr", cut), ("kernel routes", routes)] {
+        figures.note_rate(format!("16 outputs, cut, without loss: {what}"), Goal::Shown, OUTPUTS, found);
     }
     figures.note(
         "16 outputs, cut: times kernel routes",

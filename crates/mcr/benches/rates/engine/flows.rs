@@ -24,12 +24,11 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
         place.zero_loss(offer(flows))
     };
     let one = relayed(1)?;
-    figures.note("1 flow without loss: mcr", "kpps", Goal::Shown, one / 1000.0);
+    figures.note_rate("1 flow without loss: mcr", Goal::Shown, 1, one);
     for (flows, least) in FLOWS {
         let (ring, many) = (counting::zero_loss(&place, offer(flows))?, relayed(flows)?);
-        for (what, pps) in [("a ring that only counts", ring), ("mcr", many)] {
-            let what = format!("{flows} flows without loss: {what}");
-            figures.note(what, "kpps", Goal::Shown, pps / 1000.0);
+        for (what, found) in [("a ring that only counts", ring), ("mcr", many)] {
+            figures.note_rate(format!("{flows} flows without loss: {what}"), Goal::Shown, 1, found);
         }
         figures.note(
             format!("{flows} flows: part of one's rate"),

@@ -17,10 +17,11 @@ mod steady;
 mod watch;
 
 use anyhow::{Result, ensure};
+use mcr::tester::search::Found;
 use testbed::rule;
 
 use crate::results::{Goal, Origin, Results};
-use crate::settings::Settings;
+use crate::settings::{Settings, unwound};
 
 /// Figures of one repeat, noted as they come.
 #[derive(Debug, Default)]
@@ -30,6 +31,11 @@ impl Figures {
     fn note(&mut self, what: impl Into<String>, unit: &'static str, goal: Goal, value: f64) {
         self.0.note(MCR, what, unit, goal, value);
     }
+
+    /// Notes a rate that a search found, of all outputs together.
+    fn note_rate(&mut self, what: impl Into<String>, goal: Goal, outputs: u8, found: Found) {
+        self.0.note_rate(MCR, what, goal, outputs, found);
+    }
 }
 
 /// What is measured.
@@ -37,7 +43,7 @@ const MCR: &str = "mcr";
 
 type Measure = fn(&Settings, &mut Figures) -> Result<()>;
 
-/// The rows by name; all but the last, which takes minutes, are measured where none is named.
+/// The rows by name; the last takes minutes.
 const ROWS: [(&str, Measure); 11] = [
     ("rate", rate::measure),
     ("cost", cost::measure),
@@ -60,10 +66,7 @@ pub(crate) fn run(settings: &Settings) -> Result<bool> {
     for row in &settings.rows {
         ensure!(names.contains(&row.as_str()), "no row {row:?}: there are {}", names.join(", "));
     }
-    let wanted = |name: &str| match &settings.rows[..] {
-        [] => name != STEADY,
-        rows => rows.iter().any(|row| row == name),
-    };
+    let wanted = |name: &str| settings.rows.is_empty() || settings.rows.iter().any(|row| row == name);
     let (mut all, mut failed, mut not_counted) = (Results::default(), Vec::new(), 0);
     for (name, measure) in ROWS.into_iter().filter(|(name, _)| wanted(name)) {
         eprintln!("{name}:");
@@ -91,10 +94,10 @@ pub(crate) fn run(settings: &Settings) -> Result<bool> {
     Ok(passes)
 }
 
-/// Measures a row; how many repeats did not count.
+/// Measures a row, that of minutes once; how many repeats did not count.
 fn row(name: &str, measure: Measure, settings: &Settings, figures: &mut Figures) -> Result<usize> {
     if name == STEADY {
-        return measure(settings, figures).map(|()| 0);
+        return unwound(|| measure(settings, figures)).map(|()| 0);
     }
     settings.repeat(|| {
         let mut repeat = Figures::default();
@@ -105,8 +108,8 @@ fn row(name: &str, measure: Measure, settings: &Settings, figures: &mut Figures)
 }
 
 /// Of nothing there is no part.
-fn ratio(value: f64, of: f64) -> f64 {
-    if of > 0.0 { value / of } else { 0.0 }
+fn ratio(value: Found, of: Found) -> f64 {
+    if of.pps > 0.0 { value.pps / of.pps } else { 0.0 }
 }
 
 /// One rule of one group to outputs.

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::fanout::OUTPUTS;
 use super::watch::Watch;
-use super::{Figures, one_rule, ratio};
+use super::{Figures, one_rule};
 use crate::offer::Offer;
 use crate::place::{Egress, Place};
 use crate::relay::Mcr;
@@ -27,12 +27,12 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
     let place = Place::new(OUTPUTS, Egress::Cut)?;
     let mcr = Mcr::start(place.fan.relay(), &one_rule(&place.outputs("239.2.1.1")))?;
     let outputs = f64::from(OUTPUTS);
-    let without_loss = outputs * place.zero_loss(Offer::most(LARGE, LONGER * settings.trial_s))?;
+    let without_loss = place.zero_loss(Offer::most(LARGE, LONGER * settings.trial_s))?;
     let most = Offer::most(LARGE, 2.0 * settings.trial_s);
     let delivered = place.delivered_pps(most)?;
-    figures.note("16 outputs, cut, without loss", "kpps", Goal::Shown, without_loss / 1000.0);
+    figures.note_rate("16 outputs, cut, without loss", Goal::Shown, OUTPUTS, without_loss);
     figures.note("overload: delivered", "kpps", Goal::Shown, delivered / 1000.0);
-    let part = ratio(delivered, without_loss);
+    let part = delivered / (outputs * without_loss.pps);
     figures.note(
         "overload: delivered, part of that without loss",
         "ratio",

@@ -3,6 +3,7 @@
 //! what that can offer.
 
 use anyhow::Result;
+use mcr::tester::search::Found;
 
 use super::{Figures, counting, one_rule, ratio};
 use crate::adapter::Adapter;
@@ -34,17 +35,17 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
     let [mcr, short, examined] = {
         let _relay = Mcr::start(place.fan.relay(), &one_rule(&place.outputs("239.2.1.1")))?;
         let examined = across(&place).throughput(LARGE, 1, settings.trial_s)?;
-        [place.zero_loss(large)?, place.zero_loss(small)?, examined.pps]
+        [place.zero_loss(large)?, place.zero_loss(small)?, examined]
     };
     let socat = socat(&place, large)?;
-    for (what, pps) in [
+    for (what, found) in [
         ("a ring that only counts", ring),
         ("mcr", mcr),
         ("mcr, 200 B", short),
         ("mcr, each packet looked at", examined),
         ("socat", socat),
     ] {
-        figures.note(format!("one flow without loss: {what}"), "kpps", Goal::Shown, pps / 1000.0);
+        figures.note_rate(format!("one flow without loss: {what}"), Goal::Shown, 1, found);
     }
     for (what, least, part) in [
         ("part of what the ring receives", RING_LEAST, ratio(mcr, ring)),
@@ -56,7 +57,7 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
     Ok(())
 }
 
-fn socat(place: &Place, offer: Offer) -> Result<f64> {
+fn socat(place: &Place, offer: Offer) -> Result<Found> {
     let adapter = Adapter::of(&crate::folder().join("adapters/socat"))?;
     let to = group(&adapter, 2);
     let _relay = relaying(&adapter, place.fan.relay(), &place.outputs(&to))?;

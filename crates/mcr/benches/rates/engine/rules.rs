@@ -35,8 +35,8 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
     let took = began.elapsed().as_secs_f64();
     mcr.wait_active();
     let many = throughput()?;
-    for (what, pps) in [("1 rule", one), ("10,000 rules, 1 used", many)] {
-        figures.note(format!("one flow without loss, {what}"), "kpps", Goal::Shown, pps / 1000.0);
+    for (what, found) in [("1 rule", one), ("10,000 rules, 1 used", many)] {
+        figures.note_rate(format!("one flow without loss, {what}"), Goal::Shown, 1, found);
     }
     figures.note("10,000 rules: part of one rule's rate", "ratio", Goal::Least(RATE_LEAST), ratio(many, one));
     figures.note("10,000 rules: mcrctl apply", "s", Goal::Most(APPLY_MOST), took);

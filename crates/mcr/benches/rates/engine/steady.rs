@@ -33,24 +33,21 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
     let processes = [("mcrd", mcr.pid()), ("the worker", mcr.worker()?)];
     let mut looks: [Vec<Held>; 2] = [Vec::new(), Vec::new()];
     let offer = Offer::most(LARGE, settings.steady_s);
-    let offered = std::thread::scope(|scope| {
-        let sender = scope.spawn(|| offer.send(&place.fan.sender));
+    let outcome = std::thread::scope(|scope| {
+        let offering = scope.spawn(|| place.offer(offer));
         for _ in 0..LOOKS {
             std::thread::sleep(Duration::from_secs_f64(settings.steady_s / f64::from(LOOKS)));
             for (looks, (_, pid)) in looks.iter_mut().zip(processes) {
                 looks.push(held(pid)?);
             }
         }
-        sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        offering.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
-    figures.note("steady: offered", "kpps", Goal::Shown, offered.pps() / 1000.0);
-    let totals = mcr.stats()?.totals;
-    figures.note(
-        "steady: relayed, part of that",
-        "ratio",
-        Goal::Shown,
-        totals.sent as f64 / offered.sent as f64,
-    );
+    figures.note("steady: offered", "kpps", Goal::Shown, outcome.offered.pps() / 1000.0);
+    let relayed = outcome.arrived as f64 / outcome.expected as f64;
+    figures.note("steady: relayed, part of that", "ratio", Goal::Shown, relayed);
+    let elsewhere = outcome.lost().abs_diff(mcr.stats()?.totals.buf_exhaust) as f64;
+    figures.note("steady: lost, not counted in buf_exhaust", "packets", Goal::Most(0.0), elsewhere);
     for (looks, (name, _)) in looks.iter().zip(processes) {
         let warm = &looks[looks.len() / WARM_UP..];
         let (early, late) = warm.split_at(warm.len() / 2);
