@@ -26,7 +26,7 @@ pub(crate) fn sweep() -> Result<()> {
     let gone = |pid: u32| !Path::new(&format!("/proc/{pid}")).exists();
     let left = netns::sweep(PREFIX, gone).context("remove what an earlier bench left behind")?;
     if !left.is_empty() {
-        eprintln!("bench: removed what an earlier one left behind: {}", left.join(", "));
+        eprintln!("bench: removed {} namespaces that an earlier one left behind", left.len());
     }
     Ok(())
 }

@@ -2,10 +2,11 @@
 //! receiver's link.
 //!
 //! A sender of many flows has no bursts that the kernel cuts, so it offers less than one of a single flow: what a ring that
-//! only counts receives of as many is shown beside.
+//! only counts receives of as many is shown beside, and what a packet takes of the worker's time at a rate below that.
 
 use anyhow::Result;
 
+use super::cost::ns_a_datagram;
 use super::{Figures, counting, many_rules, ratio};
 use crate::offer::Offer;
 use crate::place::{Egress, Place};
@@ -16,17 +17,25 @@ use crate::settings::{LARGE, Settings};
 /// How many, and the part of one flow's rate that they must reach.
 const FLOWS: [(u16, f64); 2] = [(50, 0.70), (1000, 0.60)];
 
+/// What the worker's CPU time is measured at, packets a second: less than a sender of many flows can offer.
+const PPS: u64 = 250_000;
+
 pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> {
     let place = Place::new(1, Egress::Cut)?;
     let offer = |flows| Offer::most(LARGE, settings.trial_s).flows(flows);
     let relayed = |flows| {
-        let _relay = Mcr::start(place.fan.relay(), &many_rules(flows))?;
-        place.zero_loss(offer(flows))
+        let mcr = Mcr::start(place.fan.relay(), &many_rules(flows))?;
+        let found = place.zero_loss(offer(flows))?;
+        let steady = Offer::at(PPS, LARGE, 2.0 * settings.trial_s).flows(flows);
+        Ok::<_, anyhow::Error>((found, ns_a_datagram(&mcr, &place, steady)?.0))
     };
-    let one = relayed(1)?;
+    let (one, ns) = relayed(1)?;
     figures.note_rate("1 flow without loss: mcr", Goal::Shown, 1, one);
+    figures.note("1 flow: worker CPU a packet at 250 kpps", "ns", Goal::Shown, ns);
     for (flows, least) in FLOWS {
-        let (ring, many) = (counting::zero_loss(&place, offer(flows))?, relayed(flows)?);
+        let ring = counting::zero_loss(&place, offer(flows))?;
+        let (many, ns) = relayed(flows)?;
+        figures.note(format!("{flows} flows: worker CPU a packet at 250 kpps"), "ns", Goal::Shown, ns);
         for (what, found) in [("a ring that only counts", ring), ("mcr", many)] {
             figures.note_rate(format!("{flows} flows without loss: {what}"), Goal::Shown, 1, found);
         }
