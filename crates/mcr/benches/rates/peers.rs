@@ -47,7 +47,8 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     })?;
     let names: Vec<&str> = adapters.iter().map(|adapter| adapter.name.as_str()).collect();
     let others: Vec<&str> = names.iter().copied().filter(|name| *name != MCR).chain([CABLE]).collect();
-    let table = results.compared(&[&names[..], &[CABLE]].concat(), &names) + "\n" + &results.ratios(MCR, &others);
+    let table =
+        results.compared(&[&names[..], &[CABLE]].concat(), &names) + "\n" + &results.ratios(MCR, &others);
     println!("{table}");
     let versions = adapters.iter().map(|adapter| adapter.version.clone()).collect();
     let folder = folder.join("results");

@@ -171,11 +171,9 @@ impl Results {
     /// mostly none to divide by.
     pub(crate) fn ratios(&self, of: &str, others: &[&str]) -> String {
         let columns = "---|".repeat(others.len());
-        let mut text =
-            format!("| {of}, as part of | {} |\n|---|{columns}\n", others.join(" | "));
-        let compared = |quantity: &&Quantity| {
-            matches!(quantity.goal, Goal::More | Goal::Less) && quantity.unit != "%"
-        };
+        let mut text = format!("| {of}, as part of | {} |\n|---|{columns}\n", others.join(" | "));
+        let compared =
+            |quantity: &&Quantity| matches!(quantity.goal, Goal::More | Goal::Less) && quantity.unit != "%";
         for quantity in self.quantities.iter().filter(compared) {
             let cells: Vec<_> = others.iter().map(|other| quantity.ratio(of, other)).collect();
             text += &format!("| {} | {} |\n", quantity.what, cells.join(" | "));
@@ -186,7 +184,11 @@ impl Results {
     /// What a dagger means, where there is one.
     fn legend(&self) -> &'static str {
         let marked = self.quantities.iter().any(|quantity| !quantity.limited_by_tester.is_empty());
-        if marked { "\n† In so many repeats the tester was the limit, not what was measured.\n" } else { "" }
+        if marked {
+            "\n† In so many repeats the tester was the limit, not what was measured.\n"
+        } else {
+            ""
+        }
     }
 
     /// A Markdown table of one subject: what was reached, and what must be.

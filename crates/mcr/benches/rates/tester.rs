@@ -79,7 +79,19 @@ impl Device<'_> {
         let core = SENDER_CORE.to_string();
         // It lives outside of the namespaces that go with the bench.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig=TERM", "--", MCRGEN, "--json", "bench", test, "--repeat=1", "--tx-core", &core, "--rx-cores", &core]);
+        command.args([
+            "--pdeathsig=TERM",
+            "--",
+            MCRGEN,
+            "--json",
+            "bench",
+            test,
+            "--repeat=1",
+            "--tx-core",
+            &core,
+            "--rx-cores",
+            &core,
+        ]);
         command.arg(format!("--trial={seconds}"));
         command.arg(format!("--tx={GROUP}%{}:{PORT}/{}", self.near.name(), self.near.netns().name()));
         command.arg(format!("--rx={}%{}:{PORT}/{}", self.to, self.far.name(), self.far.netns().name()));
