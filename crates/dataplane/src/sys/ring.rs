@@ -236,6 +236,12 @@ impl Ring {
         self.release();
     }
 
+    /// Whether no frame waits to be received. Meaningful after a [`Ring::release`].
+    pub fn is_empty(&self) -> bool {
+        let slot = self.next as usize * SLOT_BYTES;
+        self.map.atomic_u32(slot).load(Ordering::Acquire) & libc::TP_STATUS_USER == 0
+    }
+
     /// How many frames it can hold.
     pub fn slots(&self) -> usize {
         self.slots as usize

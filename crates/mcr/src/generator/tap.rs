@@ -73,6 +73,7 @@ pub struct Tap {
     /// A second descriptor of the ring's socket, for its loss counter.
     socket: PacketSocket,
     lost: u64,
+    empty_ns: u64,
     _membership: Option<Membership>,
 }
 
@@ -125,7 +126,7 @@ impl Tap {
         let ring = Ring::map(OwnedFd::from(reading), bytes, 0).map_err(failed)?;
         let protocol = if target.address(0).is_ipv4() { Protocol::Ipv4 } else { Protocol::Ipv6 };
         socket.bind(protocol, target.interface().map(|interface| interface.index)).map_err(failed)?;
-        Ok(Self { ring, socket, lost: 0, _membership: None })
+        Ok(Self { ring, socket, lost: 0, empty_ns: 0, _membership: None })
     }
 
     /// Hands the packets that have arrived to `take`; where there are none, waits for up to `timeout` and hands
@@ -139,12 +140,21 @@ impl Tap {
             self.wait(timeout)?;
             frames = self.take_batch(&mut take);
         }
-        if (1..BATCH_FRAMES).contains(&frames) {
-            // Arrival times are the kernel's: nothing is gained by a wake-up for each packet, and on a shared
-            // core much is lost.
-            std::thread::sleep(GATHER);
+        let now = clock::monotonic_ns();
+        if self.ring.is_empty() {
+            self.empty_ns = now;
+            if frames > 0 {
+                // Arrival times are the kernel's: nothing is gained by a wake-up for each packet, and on a shared
+                // core much is lost.
+                std::thread::sleep(GATHER);
+            }
         }
         Ok(())
+    }
+
+    /// When the ring was last found to have nothing unread, nanoseconds on `CLOCK_MONOTONIC`; 0 if never.
+    pub fn empty_ns(&self) -> u64 {
+        self.empty_ns
     }
 
     fn take_batch(&mut self, take: &mut impl FnMut(Tapped<'_>)) -> usize {

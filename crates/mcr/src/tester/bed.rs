@@ -25,6 +25,9 @@ use crate::generator::stop::Stop;
 const STRAGGLERS_MAX: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_millis(500);
 
+/// How much longer receivers may read what came by then.
+const READING_MAX: Duration = Duration::from_secs(20);
+
 /// How long receivers still listen where nothing lacks, for duplicates.
 const LINGER: Duration = Duration::from_millis(20);
 
@@ -32,6 +35,9 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// Probe packets per second: four a second for each flow, within these.
 const PROBES: Range<u64> = 100..5000;
+
+/// How often each flow is probed, however many there are, before it is missing.
+const PROBED: u64 = 2;
 
 /// Packets a flow can have in a trial: each trial's sequence numbers begin at its own multiple of it.
 const WINDOW: u64 = 1 << 32;
@@ -70,10 +76,26 @@ pub(super) struct Bed {
     lanes: Vec<usize>,
     /// Outputs of each listener.
     uses: Vec<u64>,
+    /// Flows of all lanes.
+    flows: u64,
     classes: Vec<Class>,
     mixed: bool,
     window: u64,
     stop: Stop,
+}
+
+/// What became of probe packets.
+pub(super) struct Probed {
+    /// Flows that were not seen at an output of theirs, by name.
+    pub(super) missing: Vec<String>,
+    /// Flows at all outputs.
+    pub(super) all: usize,
+    /// Probes sent each second.
+    rate: u64,
+    /// How long they were sent at most.
+    patience: Duration,
+    /// Fragments that arrived instead.
+    fragments: u64,
 }
 
 /// An offer that goes on until it is ended.
@@ -129,6 +151,7 @@ impl Bed {
             listeners,
             lanes: plan.listeners.iter().map(|listener| listener.lane).collect(),
             uses: plan.listeners.iter().map(|listener| listener.uses.into()).collect(),
+            flows: plan.lanes.iter().map(|lane| u64::from(lane.flows.get())).sum(),
             classes: plan.classes.clone(),
             mixed: plan.mixed,
             window: 0,
@@ -141,40 +164,47 @@ impl Bed {
     /// # Errors
     /// When some are not within `patience`, naming them; or an interruption.
     pub(super) fn probe(&mut self, patience: Duration) -> Result<(), TesterError> {
-        let (missing, all, rate) = self.probed(patience)?;
+        let Probed { missing, all, rate, patience, fragments } = self.probed(patience)?;
         if missing.is_empty() {
             return Ok(());
         }
+        let hint = if fragments > 0 {
+            format!(
+                "{fragments} fragments did, which are not put together here: use a --size that fits each MTU on the way"
+            )
+        } else {
+            "does the device forward them, and does the set-up name the tester's addresses and ports?"
+                .to_owned()
+        };
         Err(TesterError::Silence {
             seconds: patience.as_secs_f64(),
             rate,
             missing: missing.len(),
             all,
             names: some_of(&missing),
+            hint,
         })
     }
 
-    /// The same, with the flows that are missing, how many there are, and the probes sent each second.
+    /// The same, with what is missing.
     ///
     /// # Errors
     /// When a side fails; or an interruption.
-    pub(super) fn probed(&mut self, patience: Duration) -> Result<(Vec<String>, usize, u64), TesterError> {
+    pub(super) fn probed(&mut self, patience: Duration) -> Result<Probed, TesterError> {
         let all: usize = self.spans()?.iter().flatten().map(Vec::len).sum();
         let rate = (4 * all as u64).clamp(PROBES.start, PROBES.end);
+        let patience = patience.max(Duration::from_secs_f64((PROBED * self.flows) as f64 / rate as f64));
         let offering = self.offer(Rate::PerSecond(NonZeroU64::MIN.saturating_add(rate - 1)), true)?;
         let until = Instant::now() + patience;
-        let missing = loop {
-            let missing = self.missing()?;
-            if missing.is_empty() || Instant::now() >= until || self.stop.requested() {
-                break missing;
-            }
+        while !self.missing()?.is_empty() && Instant::now() < until && !self.stop.requested() {
             std::thread::sleep(POLL);
-        };
+        }
         // What is still on its way would be a stray of the trial that follows.
         let offered = offering.end()?;
         self.wait_stragglers(&offered)?;
         self.check_stop()?;
-        Ok((missing, all, rate))
+        let fragments = ask_all(&self.listeners, |_, listener| listener.fragments())?.iter().sum();
+        Ok(Probed { missing: self.missing()?, all, rate, patience, fragments })
     }
 
     /// Makes a trial; with it come its latencies, nanoseconds.
@@ -189,17 +219,21 @@ impl Bed {
         if offered.halted {
             return Err(TesterError::Interrupted);
         }
-        self.wait_stragglers(&offered)?;
+        let all_read = self.wait_stragglers(&offered)?;
         let finished = ask_all(&self.listeners, |_, listener| listener.finish())?;
         let arrived = |(lane, finished): (&usize, Result<_, TesterError>)| {
             let (outputs, tap_lost) = finished?;
-            Ok(Arrived { lane: *lane, outputs, tap_lost })
+            Ok(Arrived { lane: *lane, outputs, tap_lost, all_read })
         };
         let arrived: Vec<_> =
             self.lanes.iter().zip(finished).map(arrived).collect::<Result<_, TesterError>>()?;
         let duration_ns = u64::try_from(plan.duration.as_nanos()).unwrap_or(u64::MAX);
         let offer = (plan.rate, duration_ns);
         let (mut trial, times) = Trial::judge(offer, &offered, &arrived, &self.classes, plan.accepted);
+        // A packet that came in fragments lacks, and has two of them or more.
+        if trial.counts.fragments > trial.counts.lost {
+            return Err(TesterError::Fragments(trial.counts.fragments));
+        }
         if !self.mixed {
             trial.classes.clear();
         }
@@ -293,22 +327,27 @@ impl Bed {
         Ok(bases)
     }
 
-    /// Waits until all that was offered is there, nothing more comes, or the longest time has passed.
-    fn wait_stragglers(&self, offered: &Offered) -> Result<(), TesterError> {
+    /// Waits until all that was offered is there, nothing more comes, or the longest time has passed; and until receivers have
+    /// read what came. Answers whether they have.
+    fn wait_stragglers(&self, offered: &Offered) -> Result<bool, TesterError> {
         let lane = |lane: &usize| offered.flows[*lane].iter().sum::<u64>();
         let expected: u64 = self.lanes.iter().zip(&self.uses).map(|(at, uses)| lane(at) * uses).sum();
-        let (ended, ended_ns) = (Instant::now(), clock::monotonic_ns());
+        let ended_ns = clock::monotonic_ns();
+        let since = |from_ns: u64, to_ns: u64| Duration::from_nanos(to_ns.saturating_sub(from_ns));
         loop {
             let heard = ask_all(&self.listeners, |_, listener| listener.heard())?;
             if heard.iter().map(|heard| heard.distinct).sum::<u64>() >= expected {
                 std::thread::sleep(LINGER);
-                return Ok(());
+                return Ok(true);
             }
             let last_ns =
                 heard.iter().map(|heard: &Heard| heard.last_ns).max().unwrap_or_default().max(ended_ns);
-            let silence = Duration::from_nanos(clock::monotonic_ns().saturating_sub(last_ns));
-            if silence >= SILENCE || ended.elapsed() >= STRAGGLERS_MAX {
-                return Ok(());
+            let read_ns = heard.iter().map(|heard| heard.read_ns).min().unwrap_or_default();
+            if since(last_ns, read_ns) >= SILENCE || since(ended_ns, read_ns) >= STRAGGLERS_MAX {
+                return Ok(true);
+            }
+            if since(ended_ns, clock::monotonic_ns()) >= STRAGGLERS_MAX + READING_MAX {
+                return Ok(false);
             }
             self.check_stop()?;
             std::thread::sleep(POLL);

@@ -4,7 +4,7 @@ use std::num::{NonZeroU16, NonZeroU64};
 
 use serde::Serialize;
 
-use super::bed::{TrialPlan, some_of};
+use super::bed::{Probed, TrialPlan, some_of};
 use super::climb::{self, Climb};
 use super::error::TesterError;
 use super::progress;
@@ -120,7 +120,7 @@ fn attempt(session: &Session<'_>, step: &Step) -> Result<Attempt, TesterError> {
         }
         opened => opened?,
     };
-    let (missing, all, _) = bed.probed(session.options.wait)?;
+    let Probed { missing, all, .. } = bed.probed(session.options.wait)?;
     if !missing.is_empty() {
         let why = format!("{} of {all} flows did not arrive: {}", missing.len(), some_of(&missing));
         return Ok(failed(missing.len(), why, Vec::new()));

@@ -62,8 +62,7 @@ pub enum TesterError {
     },
     /// Flows that did not come through the device.
     #[error(
-        "within {seconds} s of probe packets at {rate} a second, {missing} of {all} flows did not arrive: {names}; \
-         does the device forward them, and does the set-up name the tester's addresses and ports?"
+        "within {seconds} s of probe packets at {rate} a second, {missing} of {all} flows did not arrive: {names}; {hint}"
     )]
     Silence {
         /// How long was waited.
@@ -76,7 +75,14 @@ pub enum TesterError {
         all: usize,
         /// Some of them.
         names: String,
+        /// What to look at.
+        hint: String,
     },
+    /// A device that forwards in fragments, whatever the rate.
+    #[error(
+        "{0} fragments arrived, which are not put together here: use a --size that fits each MTU on the way"
+    )]
+    Fragments(u64),
     /// Packets come where none should.
     #[error("{0}")]
     Unexpected(String),

@@ -53,6 +53,8 @@ pub(super) struct Heard {
     pub(super) distinct: u64,
     /// When the last came.
     pub(super) last_ns: u64,
+    /// Until when nothing came that has not been read.
+    pub(super) read_ns: u64,
 }
 
 /// A trial at one output.
@@ -141,12 +143,18 @@ impl Listener {
 
     /// How far the trial has come.
     pub(super) fn heard(&self) -> Heard {
-        Heard { distinct: self.tallies.iter().map(Tally::distinct).sum(), last_ns: self.last_ns }
+        let distinct = self.tallies.iter().map(Tally::distinct).sum();
+        Heard { distinct, last_ns: self.last_ns, read_ns: self.tap.empty_ns() }
     }
 
     /// Each flow's span at each output.
     pub(super) fn spans(&self) -> Vec<Vec<Span>> {
         self.spans.clone()
+    }
+
+    /// Fragments of packets that may have been meant for it.
+    pub(super) fn fragments(&self) -> u64 {
+        self.tallies.iter().map(|tally| tally.report(None).fragments).sum()
     }
 
     /// Outputs and flows that nothing was received of, named as the operator knows them.

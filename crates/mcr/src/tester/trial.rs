@@ -174,6 +174,8 @@ pub(super) struct Arrived {
     pub(super) lane: usize,
     pub(super) outputs: Vec<OutputReport>,
     pub(super) tap_lost: u64,
+    /// Whether they have read all that came.
+    pub(super) all_read: bool,
 }
 
 impl Trial {
@@ -216,10 +218,12 @@ impl Trial {
             Rate::PerSecond(rate) => Some(rate.get()),
             Rate::Max => None,
         };
-        let reason = void(rate, duration_ns, offered, tap_lost);
+        let uncounted = uncounted(arrived, tap_lost);
+        let counted = uncounted.is_none();
+        let reason = uncounted.or_else(|| not_offered(rate, duration_ns, offered));
         let verdict = match (&reason, worst_loss > accepted) {
             // A device that loses at less than was asked for would at that as well.
-            (_, true) if tap_lost == 0 && sent > 0 => Verdict::Lost,
+            (_, true) if counted && sent > 0 => Verdict::Lost,
             (Some(_), _) => Verdict::Void,
             (None, true) => Verdict::Lost,
             (None, false) => Verdict::Passed,
@@ -254,14 +258,22 @@ impl Trial {
     }
 }
 
-/// Why a trial says nothing of the device; absent if it does.
-fn void(rate: Rate, duration_ns: u64, offered: &Offered, tap_lost: u64) -> Option<String> {
-    let sent = offered.sent();
+/// Why it is not known what arrived; absent if it is.
+fn uncounted(arrived: &[Arrived], tap_lost: u64) -> Option<String> {
     if tap_lost > 0 {
         return Some(format!(
             "the tester's own receivers had no room for {tap_lost} frames: give them cores of their own (--rx-cores)"
         ));
     }
+    let all_read = arrived.iter().all(|receiver| receiver.all_read);
+    (!all_read).then(|| {
+        "the tester's own receivers could not read all that came: give them cores of their own (--rx-cores)".to_owned()
+    })
+}
+
+/// Why the offer says nothing of the device; absent if it does.
+fn not_offered(rate: Rate, duration_ns: u64, offered: &Offered) -> Option<String> {
+    let sent = offered.sent();
     let refusal =
         offered.last_error.as_ref().map(|error| format!("; the kernel refused {}: {error}", offered.refused));
     let refusal = refusal.unwrap_or_default();

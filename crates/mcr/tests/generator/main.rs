@@ -5,3 +5,4 @@ mod bench;
 mod cable;
 mod receiver;
 mod sender;
+mod tap;

@@ -69,3 +69,20 @@ fn steps_without_a_result() {
     let error = document["results"][0]["error"].as_str().unwrap();
     assert!(error.contains("2 of 4 flows did not arrive: 239.2.1.2%d0:6000/"), "{error}");
 }
+
+/// Packets that do not fit are the operator's matter, whatever cuts them, and no loss of the device's.
+#[test]
+fn fragments_are_told() {
+    skip_unless_available!();
+    let device = Device::new();
+    let line = format!("throughput {} --trial 0.1 --repeat 1 --wait 1 --most 1000", device.sides());
+    device.fan.relay().ip("link set r-out1 mtu 1000").unwrap();
+    // All of the first packets are cut by the sender, one in two of the others by the device.
+    for size in ["4000", "64:1,1300:1"] {
+        let finished = bench(&format!("{line} --size {size}"), &[("--setup", &device.setup())]);
+        assert_eq!(finished.code(), 1, "{finished:?}");
+        let result = &finished.json()["results"][0];
+        assert!(result["error"].as_str().unwrap().contains("use a --size that fits each MTU"), "{result:#}");
+        assert!(result["pps"].is_null(), "{result:#}");
+    }
+}
