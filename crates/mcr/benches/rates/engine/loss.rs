@@ -16,7 +16,7 @@ const ONE_PPS: u64 = 250_000;
 const THREE_PPS: u64 = 100_000;
 
 pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> {
-    let seconds = 5.0 * settings.trial_s;
+    let seconds = 10.0 * settings.trial_s;
     let place = Place::new(1, Egress::Cut)?;
     let relay = Mcr::start(place.fan.relay(), &one_rule(&place.outputs("239.2.1.1")))?;
     let outcome = place.offer(Offer::at(ONE_PPS, LARGE, seconds))?;

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use anyhow::Result;
 
-use super::fanout::OUTPUTS;
+use super::fanout::{LONGER, OUTPUTS};
 use super::watch::Watch;
 use super::{Figures, one_rule};
 use crate::offer::Offer;
@@ -13,9 +13,6 @@ use crate::place::{Egress, Place};
 use crate::relay::Mcr;
 use crate::results::Goal;
 use crate::settings::{LARGE, Settings};
-
-/// Trials for the rate without loss last so many times longer: in a short one the ring takes in what is too much.
-const LONGER: f64 = 5.0;
 
 /// Part of the rate without loss that is delivered.
 const DELIVERED_LEAST: f64 = 0.95;
@@ -53,6 +50,8 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
     let (_, arrivals) = watch.during(|| most.send(&place.fan.sender))?;
     let delay = arrivals.quantile(1.0).as_secs_f64() * 1000.0;
     figures.note("overload: longest delay", "ms", Goal::Shown, delay);
+    let full_ring = QUEUE_MOST / arrivals.pps() * 1000.0;
+    figures.note("overload: a full ring at the mean rate meanwhile", "ms", Goal::Shown, full_ring);
     let queue = arrivals.longest_queue() as f64;
     figures.note("overload: longest queue", "packets", Goal::Most(QUEUE_MOST), queue);
     Ok(())

@@ -45,6 +45,13 @@ impl Arrivals {
         Duration::from_nanos(age.copied().unwrap_or_default())
     }
 
+    /// Packets a second that arrived, from the first to the last.
+    pub(super) fn pps(&self) -> f64 {
+        let time = |end: Option<&(u64, u64)>| end.map_or(0, |(arrived, _)| *arrived);
+        let took = Duration::from_nanos(time(self.0.last()) - time(self.0.first()));
+        self.0.len() as f64 / took.as_secs_f64()
+    }
+
     /// The longest queue any has waited in: packets that arrived between its sending and its own arrival. Unlike a delay
     /// this does not depend on how fast the relay was at that moment, so it can be held against the frames of a ring.
     pub(super) fn longest_queue(&self) -> usize {
