@@ -1,15 +1,22 @@
 //! A relay of any make, driven by its adapter script; what a script must do, bench/README.md says.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
-use testbed::{Netns, run};
+use testbed::process::Stream;
+use testbed::{Daemon, Netns};
 
 /// A script that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether a script has ended.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A kind of relay.
 #[derive(Clone, Debug)]
@@ -31,6 +38,11 @@ impl Adapter {
     pub(crate) fn of(script: &Path) -> Result<Self> {
         let name = script.file_name().context("a script has a name")?.to_string_lossy().into_owned();
         let script = script.canonicalize().with_context(|| format!("adapter {}", script.display()))?;
+        ensure!(
+            is_executable(&script)?,
+            "{} is not executable: chmod +x it if it is an adapter, otherwise move it out of that folder",
+            script.display()
+        );
         let ask = |verb| call(&script, &[verb]).map(|answer| answer.trim().to_owned());
         let (version, traits) = (ask("version")?, ask("traits")?);
         let rewrites = match traits.as_str() {
@@ -87,12 +99,29 @@ impl Drop for Running {
     }
 }
 
+/// Notes and folders are not.
+fn is_executable(path: &Path) -> Result<bool> {
+    let metadata = fs::metadata(path).with_context(|| format!("adapter {}", path.display()))?;
+    Ok(metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
 fn call(script: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(script);
     command
         .args(arguments)
         .env("MCR_BIN", Path::new(env!("CARGO_BIN_EXE_mcrd")).parent().unwrap_or(Path::new("")));
-    let finished = run(command, PATIENCE);
-    ensure!(finished.code() == 0, "{} {}: {}", script.display(), arguments.join(" "), finished.stderr.trim());
-    Ok(finished.stdout)
+    let called = format!("{} {}", script.display(), arguments.join(" "));
+    let mut running = Daemon::start("adapter", command).with_context(|| called.clone())?;
+    let until = Instant::now() + PATIENCE;
+    while running.is_running() {
+        ensure!(Instant::now() < until, "{called}: it has not ended within {PATIENCE:?}");
+        sleep(LOOK);
+    }
+    let status = running.wait(PATIENCE);
+    let printed = |stream| -> String {
+        let lines = running.lines().into_iter().filter(|line| line.stream == stream);
+        lines.map(|line| line.text + "\n").collect()
+    };
+    ensure!(status.success(), "{called}: {status}: {}", printed(Stream::Stderr).trim());
+    Ok(printed(Stream::Stdout))
 }
