@@ -41,10 +41,10 @@ fn main() -> ExitCode {
 
 /// Whether everything is as it must be.
 fn measure(words: &[String]) -> Result<bool> {
+    let settings = Settings::from_env()?;
     testbed::available().map_err(anyhow::Error::msg)?;
     let cores = available_parallelism()?.get();
     ensure!(cores >= 2, "two cores are needed, one for the sender and one for the relay");
-    let settings = Settings::from_env()?;
     leftovers::sweep()?;
     leftovers::remove_on_signal()?;
     match words.first().map(String::as_str) {

@@ -1,6 +1,8 @@
 //! How it is measured, from the environment, and which repeats count.
 
-use std::env::var;
+use std::env::{var, var_os};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,6 +21,13 @@ pub(crate) const SMALL: u64 = 200;
 /// How long is looked at what else the machine does.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// In less than the least nothing shows; a search of more than the most would be taken for one that hangs.
+const TRIAL_S: RangeInclusive<f64> = 0.1..=60.0;
+const STEADY_S: RangeInclusive<f64> = 1.0..=1_000_000.0;
+
+/// No sender makes more.
+const SENDER_MOST_PPS: f64 = 1e9;
+
 /// What the environment may change.
 #[derive(Debug, Serialize)]
 pub(crate) struct Settings {
@@ -36,14 +45,19 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// # Errors
-    /// When a value cannot be read.
+    /// When a value cannot be read, or nothing could be measured by it.
     pub(crate) fn from_env() -> Result<Self> {
         let rows = var("ROWS").unwrap_or_default();
         Ok(Self {
-            repeats: setting("BENCH_REPEATS", 5)?,
-            trial_s: setting("BENCH_TRIAL", 2.0)?,
-            sender_least_pps: setting("BENCH_SENDER_PPS", 450_000.0)?,
-            steady_s: setting("BENCH_STEADY_SECONDS", 600.0)?,
+            repeats: setting("BENCH_REPEATS", "a whole number", 5, 1..=1_000)?,
+            trial_s: setting("BENCH_TRIAL", "seconds", 2.0, TRIAL_S)?,
+            sender_least_pps: setting(
+                "BENCH_SENDER_PPS",
+                "packets a second",
+                450_000.0,
+                0.0..=SENDER_MOST_PPS,
+            )?,
+            steady_s: setting("BENCH_STEADY_SECONDS", "seconds", 600.0, STEADY_S)?,
             rows: rows.split([',', ' ']).filter(|row| !row.is_empty()).map(str::to_owned).collect(),
         })
     }
@@ -97,12 +111,16 @@ pub(crate) fn unwound<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-fn setting<T: FromStr>(name: &str, default: T) -> Result<T>
+/// A variable's value, or the default where it is not set; `kind` is what it is to be in an operator's words.
+fn setting<T>(name: &str, kind: &str, default: T, allowed: RangeInclusive<T>) -> Result<T>
 where
-    T::Err: std::error::Error + Send + Sync + 'static,
+    T: FromStr + PartialOrd + Display,
 {
-    match var(name) {
-        Ok(text) => text.parse().with_context(|| format!("{name}={text}")),
-        Err(_) => Ok(default),
-    }
+    let Some(text) = var_os(name) else { return Ok(default) };
+    let text = text.to_string_lossy();
+    // No range holds what is not a number.
+    let value = text.trim().parse().ok().filter(|value| allowed.contains(value));
+    value.with_context(|| {
+        format!("{name} is {text:?}: give {kind} from {} to {}", allowed.start(), allowed.end())
+    })
 }
