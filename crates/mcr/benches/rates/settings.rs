@@ -50,7 +50,7 @@ impl Settings {
         let rows = var("ROWS").unwrap_or_default();
         Ok(Self {
             repeats: setting("BENCH_REPEATS", "a whole number", 5, 1..=1_000)?,
-            trial_s: setting("BENCH_TRIAL", "seconds", 2.0, TRIAL_S)?,
+            trial_s: setting("BENCH_TRIAL", "seconds", 1.0, TRIAL_S)?,
             sender_least_pps: setting(
                 "BENCH_SENDER_PPS",
                 "packets a second",
