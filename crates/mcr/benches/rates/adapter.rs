@@ -40,7 +40,7 @@ impl Adapter {
         let script = script.canonicalize().with_context(|| format!("adapter {}", script.display()))?;
         ensure!(
             is_executable(&script)?,
-            "{} is not executable: chmod +x it if it is an adapter, otherwise move it out of that folder",
+            "{} is no executable file: chmod +x it if it is an adapter, otherwise move it out of that folder",
             script.display()
         );
         let ask = |verb| call(&script, &[verb]).map(|answer| answer.trim().to_owned());

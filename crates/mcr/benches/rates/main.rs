@@ -1,8 +1,9 @@
 //! What MCR reaches, and where it stands beside other relays: on veth between namespaces, with the real binaries.
 //!
-//! `-- peers` compares and leaves results in bench/results; `-- engine` holds MCR to its limits, with exit code 1 where
-//! one is missed. Both want root and end with code 2 where nothing can be measured. Figures are medians of repeats,
-//! what is compared takes turns within each, and a repeat counts only where the sender alone is fast enough.
+//! `-- peers` compares and leaves results in bench/results, with exit code 1 where a relay failed; `-- engine` holds MCR to
+//! its limits, with exit code 1 where one is missed. Both want root and end with code 2 where nothing can be measured.
+//! Figures are medians of repeats, what is compared takes turns within each, and a repeat counts only where the sender
+//! alone is fast enough.
 
 mod adapter;
 mod cpu;
@@ -48,7 +49,7 @@ fn measure(words: &[String]) -> Result<bool> {
     leftovers::sweep()?;
     leftovers::remove_on_signal()?;
     match words.first().map(String::as_str) {
-        Some("peers") => peers::run(&settings).map(|()| true),
+        Some("peers") => peers::run(&settings),
         Some("engine") => engine::run(&settings),
         _ => anyhow::bail!("say peers or engine"),
     }

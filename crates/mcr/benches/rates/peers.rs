@@ -3,19 +3,20 @@
 //! Each relay is driven by an adapter script (bench/README.md). A cable in a relay's place shows what the tester itself
 //! can do, and what the sender takes of the CPU.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use mcr::tester::plot::{Frame, Line, Point, plot};
 use testbed::{Chain, Netns};
 
 use crate::adapter::{Adapter, Running};
 use crate::cpu::Cores;
 use crate::leftovers::PREFIX;
-use crate::offer::{GROUP, Offer, PORT, RELAY_CORE, SENDER_CORE};
+use crate::offer::{GROUP, Offer, PORT, RELAY_CORE, SENDER_CORE, Short};
 use crate::place::{Cable, Egress, Place, SILENCE};
 use crate::results::{Goal, Origin, Results};
-use crate::settings::{LARGE, SMALL, Settings};
+use crate::settings::{LARGE, SMALL, Settings, unwound};
 use crate::tester::{Device, Latency};
 
 /// UDP payload: the least that can be accounted for, market data, video over RTP.
@@ -30,19 +31,43 @@ const FAN_OUT: u8 = 16;
 const CABLE: &str = "cable";
 const MCR: &str = "mcr";
 
-/// Measures all relays and leaves the results in bench/results.
-pub(crate) fn run(settings: &Settings) -> Result<()> {
+/// One repeat: what it measures by, its figures, and what has none.
+struct Repeat<'a> {
+    settings: &'a Settings,
+    results: Results,
+    failed: Vec<String>,
+}
+
+impl Repeat<'_> {
+    fn note(&mut self, of: &str, what: impl Into<String>, unit: &'static str, goal: Goal, value: f64) {
+        self.results.note(of, what, unit, goal, value);
+    }
+
+    /// Makes one measurement of a relay. Where it fails there is no figure, the reason is said, and others go on.
+    ///
+    /// # Errors
+    /// When the sender was too slow: the repeat does not count.
+    fn attempt(&mut self, of: &str, what: &str, measure: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        match unwound(|| measure(self)) {
+            Err(error) if !error.is::<Short>() => {
+                eprintln!("    no figure of {of}, {what}: {error:#}");
+                self.failed.push(format!("{of}, {what}"));
+                Ok(())
+            }
+            done => done,
+        }
+    }
+}
+
+/// Measures all relays and leaves the results in bench/results; whether every measurement has its figure.
+pub(crate) fn run(settings: &Settings) -> Result<bool> {
     let folder = crate::folder();
     let adapters = adapters(&folder.join("adapters"))?;
-    let mut results = Results::default();
+    let (mut results, mut failed) = (Results::default(), BTreeMap::<String, usize>::new());
     let not_counted = settings.repeat(|| {
-        let senders_own = cable(settings, &mut results)?;
-        for adapter in &adapters {
-            eprintln!("  {}", adapter.version);
-            line(adapter, senders_own, settings, &mut results)?;
-            fan_out(adapter, settings, &mut results)?;
-            chain(adapter, settings, &mut results)?;
-        }
+        let repeat = once(&adapters, settings)?;
+        results.append(repeat.results);
+        repeat.failed.into_iter().for_each(|what| *failed.entry(what).or_default() += 1);
         Ok(())
     })?;
     let names: Vec<&str> = adapters.iter().map(|adapter| adapter.name.as_str()).collect();
@@ -53,81 +78,112 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     let versions = adapters.iter().map(|adapter| adapter.version.clone()).collect();
     let folder = folder.join("results");
     results.write(&folder, "peers", &Origin::here(settings, not_counted, versions), &table)?;
-    plots(&folder, &names, &results)
+    plots(&folder, &names, &results)?;
+    for (what, times) in &failed {
+        println!("FAIL: no figure in {times} of {} repeats: {what}", settings.repeats);
+    }
+    Ok(failed.is_empty())
+}
+
+fn once<'a>(adapters: &[Adapter], settings: &'a Settings) -> Result<Repeat<'a>> {
+    let mut repeat = Repeat { settings, results: Results::default(), failed: Vec::new() };
+    let senders_own = cable(&mut repeat)?;
+    for adapter in adapters {
+        eprintln!("  {}", adapter.version);
+        let name = &adapter.name;
+        repeat.attempt(name, "with one output", |repeat| line(adapter, senders_own, repeat))?;
+        repeat.attempt(name, &fan_out_name(), |repeat| fan_out(adapter, repeat))?;
+        repeat.attempt(name, "through three", |repeat| chain(adapter, repeat))?;
+    }
+    Ok(repeat)
 }
 
 /// What the tester does by itself; hands back the sender's own CPU time for a packet at each rate, nanoseconds.
-fn cable(settings: &Settings, results: &mut Results) -> Result<[f64; CPU_PPS.len()]> {
+fn cable(repeat: &mut Repeat<'_>) -> Result<[f64; CPU_PPS.len()]> {
     eprintln!("  a cable");
     let place = Cable::new()?;
     let device = Device { near: &place.near, far: &place.far, to: GROUP };
-    tested(CABLE, &device, settings, results)?;
+    tested(CABLE, &device, repeat)?;
     let mut own = [0.0; CPU_PPS.len()];
     for (own, pps) in own.iter_mut().zip(CPU_PPS) {
         let before = Cores::now()?;
-        let sent = Offer::at(pps, LARGE, 2.0 * settings.trial_s).asleep().send(&place.near)?.sent;
+        let sent = Offer::at(pps, LARGE, 2.0 * repeat.settings.trial_s).asleep().send(&place.near)?.sent;
         // As long as is waited for a relay's last packets.
         std::thread::sleep(SILENCE);
         *own = before.busy()?.as_nanos() as f64 / sent as f64;
-        results.note(CABLE, cpu_name(pps), "ns", Goal::Less, *own);
+        repeat.note(CABLE, cpu_name(pps), "ns", Goal::Less, *own);
     }
     Ok(own)
 }
 
 /// One relay with one output.
-fn line(
-    adapter: &Adapter,
-    senders_own: [f64; CPU_PPS.len()],
-    settings: &Settings,
-    results: &mut Results,
-) -> Result<()> {
+fn line(adapter: &Adapter, senders_own: [f64; CPU_PPS.len()], repeat: &mut Repeat<'_>) -> Result<()> {
     let (place, _relay) = placed(adapter, 1)?;
     let group = group(adapter, 2);
     let device = Device { near: &place.fan.sender, far: &place.fan.receivers[0], to: &group };
-    tested(&adapter.name, &device, settings, results)?;
+    let name = &adapter.name;
+    tested(name, &device, repeat)?;
     for bytes in [LARGE, SMALL] {
-        let outcome = place.offer(Offer::at(LOSS_PPS, bytes, 2.0 * settings.trial_s))?;
-        let lost = 100.0 * outcome.lost() as f64 / outcome.expected as f64;
-        // A relay that works in soft interrupts on the sender's core leaves it less time to send.
-        let offered = outcome.offered.pps() / 1000.0;
-        let what = format!("offered of {} kpps of {bytes} B", LOSS_PPS / 1000);
-        results.note(&adapter.name, what, "kpps", Goal::Shown, offered);
-        results.note(&adapter.name, loss_name(LOSS_PPS, bytes), "%", Goal::Less, lost);
+        repeat.attempt(name, &loss_name(LOSS_PPS, bytes), |repeat| loss(name, &place, bytes, repeat))?;
     }
     for (pps, own) in CPU_PPS.into_iter().zip(senders_own) {
-        let before = Cores::now()?;
-        let outcome = place.offer(Offer::at(pps, LARGE, 2.0 * settings.trial_s).asleep())?;
-        let relays = before.busy()?.as_nanos() as f64 - own * outcome.offered.sent as f64;
-        results.note(&adapter.name, cpu_name(pps), "ns", Goal::Less, relays / outcome.arrived as f64);
+        repeat.attempt(name, &cpu_name(pps), |repeat| cpu(name, &place, (pps, own), repeat))?;
     }
+    Ok(())
+}
+
+fn loss(name: &str, place: &Place, bytes: u64, repeat: &mut Repeat<'_>) -> Result<()> {
+    let outcome = place.offer(Offer::at(LOSS_PPS, bytes, 2.0 * repeat.settings.trial_s))?;
+    let lost = 100.0 * outcome.lost() as f64 / outcome.expected as f64;
+    // A relay that works in soft interrupts on the sender's core leaves it less time to send.
+    let offered = outcome.offered.pps() / 1000.0;
+    let what = format!("offered of {} kpps of {bytes} B", LOSS_PPS / 1000);
+    repeat.note(name, what, "kpps", Goal::Shown, offered);
+    repeat.note(name, loss_name(LOSS_PPS, bytes), "%", Goal::Less, lost);
+    Ok(())
+}
+
+/// At a rate, with what a packet of it takes of the sender's own CPU time.
+fn cpu(name: &str, place: &Place, (pps, own): (u64, f64), repeat: &mut Repeat<'_>) -> Result<()> {
+    let before = Cores::now()?;
+    let outcome = place.offer(Offer::at(pps, LARGE, 2.0 * repeat.settings.trial_s).asleep())?;
+    let relays = before.busy()?.as_nanos() as f64 - own * outcome.offered.sent as f64;
+    ensure!(outcome.arrived > 0, "nothing arrived");
+    repeat.note(name, cpu_name(pps), "ns", Goal::Less, relays / outcome.arrived as f64);
     Ok(())
 }
 
 /// What `mcrgen bench` finds of a device.
-fn tested(name: &str, device: &Device<'_>, settings: &Settings, results: &mut Results) -> Result<()> {
+fn tested(name: &str, device: &Device<'_>, repeat: &mut Repeat<'_>) -> Result<()> {
+    let seconds = repeat.settings.trial_s;
     for bytes in SIZES {
-        let found = device.throughput(bytes, 1, settings.trial_s)?;
-        results.note_rate(name, throughput_name(bytes), Goal::More, 1, found);
+        let what = throughput_name(bytes);
+        repeat.attempt(name, &what, |repeat| {
+            let found = device.throughput(bytes, 1, seconds)?;
+            repeat.results.note_rate(name, what.clone(), Goal::More, 1, found);
+            Ok(())
+        })?;
     }
-    let latencies = device.latency(LARGE, &LATENCY_PPS, settings.trial_s)?;
-    for (pps, latency) in LATENCY_PPS.into_iter().zip(latencies) {
-        // Above what a relay can do, the latency of the rest says little.
-        results.note(name, loss_name(pps, LARGE), "%", Goal::Less, 100.0 * latency.loss);
-        note_latency(name, &format!("at {} kpps", pps / 1000), latency, results);
-    }
-    Ok(())
+    repeat.attempt(name, "latency", |repeat| {
+        let latencies = device.latency(LARGE, &LATENCY_PPS, seconds)?;
+        for (pps, latency) in LATENCY_PPS.into_iter().zip(latencies) {
+            let at = format!("at {} kpps", pps / 1000);
+            note_latency(name, &at, loss_name(pps, LARGE), latency, repeat)?;
+        }
+        Ok(())
+    })
 }
 
-fn fan_out(adapter: &Adapter, settings: &Settings, results: &mut Results) -> Result<()> {
+fn fan_out(adapter: &Adapter, repeat: &mut Repeat<'_>) -> Result<()> {
     let (place, _relay) = placed(adapter, FAN_OUT)?;
-    let pps = place.delivered_pps(Offer::most(LARGE, settings.trial_s))?;
-    let what = format!("delivered to {FAN_OUT} outputs at full offer");
-    results.note(&adapter.name, what, "kpps", Goal::More, pps / 1000.0);
+    let pps = place.delivered_pps(Offer::most(LARGE, repeat.settings.trial_s))?;
+    ensure!(pps > 0.0, "nothing arrived");
+    repeat.note(&adapter.name, fan_out_name(), "kpps", Goal::More, pps / 1000.0);
     Ok(())
 }
 
 /// Three relays in a row, neighbours on different cores.
-fn chain(adapter: &Adapter, settings: &Settings, results: &mut Results) -> Result<()> {
+fn chain(adapter: &Adapter, repeat: &mut Repeat<'_>) -> Result<()> {
     let chain = Chain::new(PREFIX, 3)?;
     chain.sender.link.wire_size()?;
     let mut running = Vec::new();
@@ -143,17 +199,23 @@ fn chain(adapter: &Adapter, settings: &Settings, results: &mut Results) -> Resul
         running.push(relay);
     }
     let device = Device { near: &chain.sender, far: &chain.receiver, to: &group(adapter, 4) };
-    for latency in device.latency(LARGE, &[CHAIN_PPS], settings.trial_s)? {
+    for latency in device.latency(LARGE, &[CHAIN_PPS], repeat.settings.trial_s)? {
         let at = format!("through three at {} kpps", CHAIN_PPS / 1000);
-        results.note(&adapter.name, format!("loss {at}"), "%", Goal::Less, 100.0 * latency.loss);
-        note_latency(&adapter.name, &at, latency, results);
+        note_latency(&adapter.name, &at, format!("loss {at}"), latency, repeat)?;
     }
     Ok(())
 }
 
-fn note_latency(name: &str, at: &str, latency: Latency, results: &mut Results) {
-    results.note(name, format!("latency p50 {at}"), "µs", Goal::Less, latency.p50);
-    results.note(name, format!("latency p99 {at}"), "µs", Goal::Less, latency.p99);
+/// Latency and loss of one load, or neither: of a relay that passes on nothing `mcrgen` does not measure loss either.
+fn note_latency(name: &str, at: &str, loss: String, latency: Latency, repeat: &mut Repeat<'_>) -> Result<()> {
+    repeat.attempt(name, &format!("latency and loss {at}"), |repeat| {
+        ensure!(latency.p50.is_finite(), "no packet that arrived counts");
+        // Above what a relay can do, the latency of the rest says little.
+        repeat.note(name, loss, "%", Goal::Less, 100.0 * latency.loss);
+        repeat.note(name, format!("latency p50 {at}"), "µs", Goal::Less, latency.p50);
+        repeat.note(name, format!("latency p99 {at}"), "µs", Goal::Less, latency.p99);
+        Ok(())
+    })
 }
 
 fn throughput_name(bytes: u64) -> String {
@@ -166,6 +228,10 @@ fn loss_name(pps: u64, bytes: u64) -> String {
 
 fn cpu_name(pps: u64) -> String {
     format!("CPU for a packet delivered at {} kpps", pps / 1000)
+}
+
+fn fan_out_name() -> String {
+    format!("delivered to {FAN_OUT} outputs at full offer")
 }
 
 /// A place with a relay that relays to all of its outputs.
@@ -197,7 +263,7 @@ fn plots(folder: &Path, names: &[&str], results: &Results) -> Result<()> {
     let line = |name: String, of: &str, points: &[(u64, String)]| {
         let point = |(x, what): &(u64, String)| {
             // Of a relay that let nothing through there is nothing to draw.
-            let spread = results.spread(of, what).filter(|spread| spread.max.is_finite())?;
+            let spread = results.spread(of, what)?;
             Some(Point { x: *x as f64, y: spread.median, range: Some((spread.min, spread.max)) })
         };
         Line { name, points: points.iter().filter_map(point).collect() }

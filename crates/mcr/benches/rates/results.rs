@@ -52,8 +52,9 @@ struct Quantity {
     what: String,
     unit: &'static str,
     goal: Goal,
-    /// By what was measured, as an adapter's name: a figure a repeat. Absent: it cannot do that.
-    measured: BTreeMap<String, Vec<f64>>,
+    /// By what was measured, as an adapter's name: a figure a repeat, in the same order for all, with none where it
+    /// failed. Absent: it cannot do that.
+    measured: BTreeMap<String, Vec<Option<f64>>>,
     /// By the same: in how many of the repeats the tester was the limit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     limited_by_tester: BTreeMap<String, usize>,
@@ -101,7 +102,7 @@ impl<'a> Origin<'a> {
 }
 
 impl Results {
-    /// Notes one figure of one subject.
+    /// Notes one figure of one subject, in a repeat's own results: the only one of that quantity.
     pub(crate) fn note(
         &mut self,
         of: &str,
@@ -110,7 +111,7 @@ impl Results {
         goal: Goal,
         value: f64,
     ) {
-        self.quantity(what.into(), unit, goal).measured.entry(of.to_owned()).or_default().push(value);
+        self.quantity(what.into(), unit, goal).measured.entry(of.to_owned()).or_default().push(Some(value));
     }
 
     /// Notes a rate that a search found, at `outputs` outputs together.
@@ -143,13 +144,19 @@ impl Results {
         self.quantities.iter().find(|quantity| quantity.what == what)?.spread(of)
     }
 
-    /// Adds another's figures.
+    /// Adds another's figures, as those of the next repeats: who has none there lacks them, so that figures in the same
+    /// place are of the same repeat.
     pub(crate) fn append(&mut self, other: Self) {
         for Quantity { what, unit, goal, measured, limited_by_tester } in other.quantities {
             let quantity = self.quantity(what, unit, goal);
+            let before = quantity.repeats();
             for (of, values) in measured {
-                quantity.measured.entry(of).or_default().extend(values);
+                let all = quantity.measured.entry(of).or_default();
+                all.resize(before, None);
+                all.extend(values);
             }
+            let repeats = quantity.repeats();
+            quantity.measured.values_mut().for_each(|all| all.resize(repeats, None));
             for (of, repeats) in limited_by_tester {
                 *quantity.limited_by_tester.entry(of).or_default() += repeats;
             }
@@ -164,7 +171,7 @@ impl Results {
             let cells: Vec<_> = subjects.iter().map(|subject| quantity.cell(subject, rivals)).collect();
             text += &format!("| {}, {} | {} |\n", quantity.what, quantity.unit, cells.join(" | "));
         }
-        text + self.legend()
+        text + &self.legend()
     }
 
     /// A Markdown table of what one subject's figures are as parts of others', repeat by repeat. Loss is left out: there is
@@ -181,14 +188,17 @@ impl Results {
         text
     }
 
-    /// What a dagger means, where there is one.
-    fn legend(&self) -> &'static str {
-        let marked = self.quantities.iter().any(|quantity| !quantity.limited_by_tester.is_empty());
-        if marked {
-            "\n† In so many repeats the tester was the limit, not what was measured.\n"
-        } else {
-            ""
+    /// What daggers mean, where there are any.
+    fn legend(&self) -> String {
+        let mut text = String::new();
+        if self.quantities.iter().any(|quantity| !quantity.limited_by_tester.is_empty()) {
+            text += "\n† In so many repeats the tester was the limit, not what was measured.\n";
         }
+        let mut figures = self.quantities.iter().flat_map(|quantity| quantity.measured.values().flatten());
+        if figures.any(Option::is_none) {
+            text += "\n‡ In so many repeats it failed, so there is no figure.\n";
+        }
+        text
     }
 
     /// A Markdown table of one subject: what was reached, and what must be.
@@ -209,7 +219,7 @@ impl Results {
                 figure(max)
             );
         }
-        text + self.legend()
+        text + &self.legend()
     }
 
     /// The same for a terminal.
@@ -254,7 +264,13 @@ impl Results {
 
 impl Quantity {
     fn spread(&self, of: &str) -> Option<Spread> {
-        Spread::of(self.measured.get(of)?)
+        let values: Vec<f64> = self.measured.get(of)?.iter().flatten().copied().collect();
+        Spread::of(&values)
+    }
+
+    /// Those in which anybody has a figure.
+    fn repeats(&self) -> usize {
+        self.measured.values().map(Vec::len).max().unwrap_or_default()
     }
 
     fn verdict(&self, median: f64) -> (String, &'static str) {
@@ -275,18 +291,25 @@ impl Quantity {
         };
         let bold = rivals.contains(&of) && best == Some(median);
         let median = if bold { format!("**{}**", figure(median)) } else { figure(median) };
-        format!("{median}{} ({} to {})", self.dagger(of), figure(min), figure(max))
+        format!("{median}{}{} ({} to {})", self.dagger(of), self.failures(of), figure(min), figure(max))
     }
 
     fn ratio(&self, of: &str, other: &str) -> String {
         let figures = |of: &str| self.measured.get(of).into_iter().flatten();
-        let parts: Vec<_> = figures(of).zip(figures(other)).map(|(of, other)| of / other).collect();
+        let part = |(of, other): (&Option<f64>, &Option<f64>)| Some((*of)? / (*other)?);
+        let parts: Vec<f64> = figures(of).zip(figures(other)).filter_map(part).collect();
         match Spread::of(&parts) {
             Some(Spread { median, min, max }) if median.is_finite() => {
                 format!("{} ({} to {})", figure(median), figure(min), figure(max))
             }
             _ => "–".to_owned(),
         }
+    }
+
+    /// In how many repeats there is no figure.
+    fn failures(&self, of: &str) -> String {
+        let absent = self.measured.get(of).into_iter().flatten().filter(|value| value.is_none()).count();
+        if absent > 0 { format!(" ‡{absent}") } else { String::new() }
     }
 
     /// In how many repeats the tester was the limit.
