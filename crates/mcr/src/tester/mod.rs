@@ -21,6 +21,7 @@ mod offer;
 mod output;
 pub mod place;
 pub mod plot;
+mod plots;
 mod progress;
 pub mod report;
 pub mod search;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::error::TesterError;
-use super::plot;
+use super::plots;
 use super::report::{Report, Results};
 
 /// Writes all of it, over what is there of an earlier run.
@@ -19,8 +19,8 @@ pub(super) fn write(report: &Report<'_>, folder: &Path) -> Result<(), TesterErro
     put(&json, &text)?;
     put(&folder.join("table.md"), &markdown(report))?;
     match &report.results {
-        Results::Throughput(steps) => plot::throughput(&folder.join("throughput.svg"), steps),
-        Results::Latency(steps) => plot::latency(folder, steps),
+        Results::Throughput(steps) => plots::throughput(&folder.join("throughput.svg"), steps),
+        Results::Latency(steps) => plots::latency(folder, steps),
         Results::Join(_) | Results::Capacity(_) => Ok(()),
     }
 }
