@@ -17,6 +17,7 @@ pub mod join;
 pub mod latency;
 mod listener;
 pub mod machine;
+mod mark;
 mod offer;
 mod output;
 pub mod place;

@@ -2,31 +2,27 @@
 
 use std::path::Path;
 
-use plotters::coord::Shift;
 use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 
 use super::error::TesterError;
+use super::mark::{Canvas, Look};
 use super::table::whole;
 
-const SIZE: (u32, u32) = (1000, 540);
+/// The plot, without its key.
+const SIZE: (u32, u32) = (760, 540);
 
-/// The key's place at the right: its width, its first line and the distance of lines.
-const KEY_WIDTH: u32 = 240;
+/// The key at the right: its first line, the distance of lines, and how many one column has.
 const KEY_TOP: i32 = 60;
 const KEY_STEP: i32 = 24;
+const KEY_ROWS: usize = 19;
+
+/// Width of a column of the key: its least, what is before a name, and a letter, which differs with the viewer's font.
+const KEY_WIDTH: usize = 240;
+const KEY_LINE: i32 = 30;
+const LETTER: usize = 8;
 
 const FONT: &str = "sans-serif";
-
-/// Lines told apart also without colour vision (Okabe and Ito 2008).
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(86, 180, 233),
-    RGBColor(0, 0, 0),
-];
 
 /// One line of a plot.
 #[derive(Debug, Clone)]
@@ -76,9 +72,10 @@ pub fn plot(path: &Path, frame: &Frame<'_>, lines: &mut [Line]) -> Result<(), Te
 }
 
 fn draw(path: &Path, frame: &Frame<'_>, lines: &[Line]) -> Result<(), Box<dyn std::error::Error>> {
-    let whole_area = SVGBackend::new(path, SIZE).into_drawing_area();
+    let size = (SIZE.0 + key_width(lines), SIZE.1);
+    let whole_area = SVGBackend::new(path, size).into_drawing_area();
     whole_area.fill(&WHITE)?;
-    let (area, key) = whole_area.split_horizontally(SIZE.0 - KEY_WIDTH);
+    let (area, key) = whole_area.split_horizontally(SIZE.0);
     let points = || lines.iter().flat_map(|line| &line.points);
     let (x_min, x_max) = bounds(points().map(|point| point.x));
     let tops = points().map(|point| point.range.map_or(point.y, |(_, highest)| highest));
@@ -90,24 +87,39 @@ fn draw(path: &Path, frame: &Frame<'_>, lines: &[Line]) -> Result<(), Box<dyn st
     builder.caption(&frame.title, (FONT, 22)).margin(16).x_label_area_size(52).y_label_area_size(92);
     if frame.logarithmic {
         let y = (y_min.max(0.1) * 0.7..y_max.max(0.2) * 1.5).log_scale();
-        lines_on(builder.build_cartesian_2d(x, y)?, frame, lines)?;
+        lines_on(builder.build_cartesian_2d(x, y)?, frame, lines, &whole_area)?;
     } else {
-        lines_on(builder.build_cartesian_2d(x, 0.0..y_max.max(1.0) * 1.1)?, frame, lines)?;
+        lines_on(builder.build_cartesian_2d(x, 0.0..y_max.max(1.0) * 1.1)?, frame, lines, &whole_area)?;
     }
     draw_key(&key, lines)?;
     whole_area.present()?;
     Ok(())
 }
 
+/// Pixels that the whole key takes across: it has as many columns as it needs, each as wide as its longest name.
+fn key_width(lines: &[Line]) -> u32 {
+    let widths = lines.chunks(KEY_ROWS).map(column_width);
+    u32::try_from(widths.sum::<i32>()).unwrap_or_default()
+}
+
+fn column_width(lines: &[Line]) -> i32 {
+    let letters = lines.iter().map(|line| line.name.chars().count()).max().unwrap_or_default();
+    let width = (letters * LETTER).max(KEY_WIDTH - KEY_LINE as usize);
+    KEY_LINE + i32::try_from(width).unwrap_or_default()
+}
+
 /// Which line is which, beside the plot, where it hides no point.
-fn draw_key(
-    area: &DrawingArea<SVGBackend<'_>, Shift>,
-    lines: &[Line],
-) -> Result<(), Box<dyn std::error::Error>> {
-    for ((line, colour), row) in lines.iter().zip(COLOURS.iter().cycle()).zip(0..) {
-        let y = KEY_TOP + row * KEY_STEP;
-        area.draw(&PathElement::new([(0, y), (22, y)], colour.stroke_width(2)))?;
-        area.draw(&Text::new(line.name.clone(), (28, y - 8), (FONT, 15)))?;
+fn draw_key(canvas: &Canvas<'_>, lines: &[Line]) -> Result<(), Box<dyn std::error::Error>> {
+    let mut x = 0;
+    for (column, names) in lines.chunks(KEY_ROWS).enumerate() {
+        for (row, line) in names.iter().enumerate() {
+            let look = Look::of(column * KEY_ROWS + row);
+            let y = KEY_TOP + row as i32 * KEY_STEP;
+            look.line(canvas, vec![(x, y), (x + KEY_LINE - 8, y)])?;
+            look.marker(canvas, (x + (KEY_LINE - 8) / 2, y))?;
+            canvas.draw(&Text::new(line.name.clone(), (x + KEY_LINE, y - 8), (FONT, 15)))?;
+        }
+        x += column_width(names);
     }
     Ok(())
 }
@@ -118,6 +130,7 @@ fn lines_on<'a, Y>(
     mut chart: Chart<'a, Y>,
     frame: &Frame<'_>,
     lines: &[Line],
+    canvas: &Canvas<'a>,
 ) -> Result<(), Box<dyn std::error::Error>>
 where
     Y: Ranged<ValueType = f64> + ValueFormatter<f64> + 'a,
@@ -137,16 +150,16 @@ where
         .axis_desc_style((FONT, 17))
         .light_line_style(TRANSPARENT)
         .draw()?;
-    for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-        let style = colour.stroke_width(2);
-        chart.draw_series(LineSeries::new(line.points.iter().map(|point| (point.x, point.y)), style))?;
-        chart.draw_series(
-            line.points.iter().map(|point| Circle::new((point.x, point.y), 4, colour.filled())),
-        )?;
-        let ranges = line.points.iter().filter_map(|point| point.range.map(|range| (point.x, range)));
-        chart.draw_series(
-            ranges.map(|(x, (lowest, highest))| PathElement::new([(x, lowest), (x, highest)], style)),
-        )?;
+    for (at, line) in lines.iter().enumerate() {
+        let look = Look::of(at);
+        let pixel = |x: f64, y: f64| chart.backend_coord(&(x, y));
+        look.line(canvas, line.points.iter().map(|point| pixel(point.x, point.y)).collect())?;
+        for point in &line.points {
+            if let Some((lowest, highest)) = point.range {
+                look.range(canvas, [pixel(point.x, lowest), pixel(point.x, highest)])?;
+            }
+            look.marker(canvas, pixel(point.x, point.y))?;
+        }
     }
     Ok(())
 }
@@ -154,3 +167,6 @@ where
 fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, 0.0), |(low, high), value| (low.min(value), high.max(value)))
 }
+
+#[cfg(test)]
+mod tests;
