@@ -32,6 +32,7 @@ pub mod step;
 pub mod table;
 mod tables;
 pub mod throughput;
+mod ticks;
 pub mod trial;
 
 use args::{Bench, Test};

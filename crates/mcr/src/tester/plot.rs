@@ -8,6 +8,7 @@ use plotters::prelude::*;
 use super::error::TesterError;
 use super::mark::{Canvas, Look};
 use super::table::whole;
+use super::ticks::Across;
 
 /// The plot, without its key.
 const SIZE: (u32, u32) = (760, 540);
@@ -81,15 +82,18 @@ fn draw(path: &Path, frame: &Frame<'_>, lines: &[Line]) -> Result<(), Box<dyn st
     let tops = points().map(|point| point.range.map_or(point.y, |(_, highest)| highest));
     let (_, y_max) = bounds(tops);
     let (y_min, _) = bounds(points().map(|point| point.y));
-    let margin = (x_max - x_min).max(x_max * 0.1) * 0.05;
-    let x = (x_min - margin).max(0.0)..x_max + margin;
     let mut builder = ChartBuilder::on(&area);
     builder.caption(&frame.title, (FONT, 22)).margin(16).x_label_area_size(52).y_label_area_size(92);
     if frame.logarithmic {
         let y = (y_min.max(0.1) * 0.7..y_max.max(0.2) * 1.5).log_scale();
-        lines_on(builder.build_cartesian_2d(x, y)?, frame, lines, &whole_area)?;
+        lines_on(builder.build_cartesian_2d(Across::new(x_min, x_max), y)?, frame, lines, &whole_area)?;
     } else {
-        lines_on(builder.build_cartesian_2d(x, 0.0..y_max.max(1.0) * 1.1)?, frame, lines, &whole_area)?;
+        lines_on(
+            builder.build_cartesian_2d(Across::new(x_min, x_max), 0.0..y_max.max(1.0) * 1.1)?,
+            frame,
+            lines,
+            &whole_area,
+        )?;
     }
     draw_key(&key, lines)?;
     whole_area.present()?;
@@ -124,7 +128,7 @@ fn draw_key(canvas: &Canvas<'_>, lines: &[Line]) -> Result<(), Box<dyn std::erro
     Ok(())
 }
 
-type Chart<'a, Y> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<plotters::coord::types::RangedCoordf64, Y>>;
+type Chart<'a, Y> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<Across, Y>>;
 
 fn lines_on<'a, Y>(
     mut chart: Chart<'a, Y>,
@@ -142,7 +146,6 @@ where
         .configure_mesh()
         .x_desc(frame.x)
         .y_desc(frame.y)
-        .x_labels(8)
         .y_labels(8)
         .x_label_formatter(&label)
         .y_label_formatter(&label)

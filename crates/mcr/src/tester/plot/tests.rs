@@ -45,3 +45,12 @@ fn a_long_key_is_within_the_picture() {
         places.push((x, y));
     }
 }
+
+#[test]
+fn one_place_across_has_one_number() {
+    let points = [300_000.0, 310_000.0].map(|y| Point { x: 106.0, y, range: None });
+    let svg = drawn(&FRAME, &mut [Line { name: "a".into(), points: points.to_vec() }]);
+    let texts = texts(&svg);
+    let labels: Vec<_> = texts.iter().map(|(.., text)| text).filter(|text| text.len() == 3).collect();
+    assert_eq!(labels, ["106"], "{texts:?}");
+}
