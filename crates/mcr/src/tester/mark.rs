@@ -3,7 +3,7 @@
 use plotters::coord::Shift;
 use plotters::element::DashedPathElement;
 use plotters::prelude::{
-    Circle, Color as _, DrawingArea, PathElement, Polygon, RGBColor, SVGBackend, ShapeStyle,
+    Circle, Color as _, DrawingArea, PathElement, Polygon, RGBColor, SVGBackend, ShapeStyle, WHITE,
 };
 
 /// Lines told apart also without colour vision (Okabe and Ito 2008).
@@ -73,15 +73,20 @@ impl Look {
         Ok(canvas.draw(&PathElement::new(ends, self.stroke()))?)
     }
 
-    /// Draws a point.
-    pub(super) fn marker(self, canvas: &Canvas<'_>, at: Pixel) -> Drawn {
-        let fill = self.colour.filled();
+    /// Draws a point; hollow ones are white within, also where its line runs.
+    pub(super) fn marker(self, canvas: &Canvas<'_>, at: Pixel, hollow: bool) -> Drawn {
+        let fill = if hollow { WHITE.filled() } else { self.colour.filled() };
         match self.marker {
-            [] => canvas.draw(&Circle::new(at, RADIUS, fill))?,
+            [] => {
+                canvas.draw(&Circle::new(at, RADIUS, fill))?;
+                canvas.draw(&Circle::new(at, RADIUS, self.stroke()))?;
+            }
             corners => {
                 let corners: Vec<_> =
                     corners.iter().map(|corner| (at.0 + corner.0, at.1 + corner.1)).collect();
-                canvas.draw(&Polygon::new(corners, fill))?;
+                canvas.draw(&Polygon::new(corners.clone(), fill))?;
+                let around = corners.iter().chain(&corners[..1]).copied();
+                canvas.draw(&PathElement::new(around.collect::<Vec<_>>(), self.stroke()))?;
             }
         }
         Ok(())

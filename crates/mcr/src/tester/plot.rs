@@ -16,12 +16,15 @@ const SIZE: (u32, u32) = (760, 540);
 /// The key at the right: its first line, the distance of lines, and how many one column has.
 const KEY_TOP: i32 = 60;
 const KEY_STEP: i32 = 24;
-const KEY_ROWS: usize = 19;
+const KEY_ROWS: usize = 18;
 
-/// Width of a column of the key: its least, what is before a name, and a letter, which differs with the viewer's font.
-const KEY_WIDTH: usize = 240;
-const KEY_LINE: i32 = 30;
-const LETTER: usize = 8;
+/// Its least width, what is before a name, and the width of a letter, which differs with the viewer's font.
+const KEY_LEAST: u32 = 320;
+const KEY_LINE: i32 = 44;
+const LETTER: i32 = 8;
+
+/// Below the key where there is such a point.
+const HOLLOW: &str = "hollow: at least this, not the device's limit";
 
 const FONT: &str = "sans-serif";
 
@@ -41,8 +44,27 @@ pub struct Point {
     pub x: f64,
     /// Up.
     pub y: f64,
-    /// The lowest and the highest of y, where there is a spread.
+    /// The lowest and the highest of y, where there is a spread. The highest is infinite where nobody knows it:
+    /// then y is at least this, and the marker hollow.
     pub range: Option<(f64, f64)>,
+}
+
+impl Point {
+    /// The same where something else than what is measured was the limit.
+    #[must_use]
+    pub fn at_least(self) -> Self {
+        let (lowest, _) = self.range.unwrap_or((self.y, self.y));
+        Self { range: Some((lowest, f64::INFINITY)), ..self }
+    }
+
+    fn is_at_least(&self) -> bool {
+        self.range.is_some_and(|(_, highest)| highest.is_infinite())
+    }
+
+    /// How far up there is something to draw.
+    fn top(&self) -> f64 {
+        self.range.map_or(self.y, |(_, highest)| if highest.is_finite() { highest } else { self.y })
+    }
 }
 
 /// What a plot shows, and in what units.
@@ -79,8 +101,7 @@ fn draw(path: &Path, frame: &Frame<'_>, lines: &[Line]) -> Result<(), Box<dyn st
     let (area, key) = whole_area.split_horizontally(SIZE.0);
     let points = || lines.iter().flat_map(|line| &line.points);
     let (x_min, x_max) = bounds(points().map(|point| point.x));
-    let tops = points().map(|point| point.range.map_or(point.y, |(_, highest)| highest));
-    let (_, y_max) = bounds(tops);
+    let (_, y_max) = bounds(points().map(Point::top));
     let (y_min, _) = bounds(points().map(|point| point.y));
     let mut builder = ChartBuilder::on(&area);
     builder.caption(&frame.title, (FONT, 22)).margin(16).x_label_area_size(52).y_label_area_size(92);
@@ -102,14 +123,13 @@ fn draw(path: &Path, frame: &Frame<'_>, lines: &[Line]) -> Result<(), Box<dyn st
 
 /// Pixels that the whole key takes across: it has as many columns as it needs, each as wide as its longest name.
 fn key_width(lines: &[Line]) -> u32 {
-    let widths = lines.chunks(KEY_ROWS).map(column_width);
-    u32::try_from(widths.sum::<i32>()).unwrap_or_default()
+    let columns = lines.chunks(KEY_ROWS).map(column_width).sum::<i32>();
+    u32::try_from(columns).unwrap_or_default().max(KEY_LEAST)
 }
 
 fn column_width(lines: &[Line]) -> i32 {
     let letters = lines.iter().map(|line| line.name.chars().count()).max().unwrap_or_default();
-    let width = (letters * LETTER).max(KEY_WIDTH - KEY_LINE as usize);
-    KEY_LINE + i32::try_from(width).unwrap_or_default()
+    KEY_LINE + i32::try_from(letters).unwrap_or_default() * LETTER
 }
 
 /// Which line is which, beside the plot, where it hides no point.
@@ -120,10 +140,13 @@ fn draw_key(canvas: &Canvas<'_>, lines: &[Line]) -> Result<(), Box<dyn std::erro
             let look = Look::of(column * KEY_ROWS + row);
             let y = KEY_TOP + row as i32 * KEY_STEP;
             look.line(canvas, vec![(x, y), (x + KEY_LINE - 8, y)])?;
-            look.marker(canvas, (x + (KEY_LINE - 8) / 2, y))?;
+            look.marker(canvas, (x + (KEY_LINE - 8) / 2, y), false)?;
             canvas.draw(&Text::new(line.name.clone(), (x + KEY_LINE, y - 8), (FONT, 15)))?;
         }
         x += column_width(names);
+    }
+    if lines.iter().flat_map(|line| &line.points).any(Point::is_at_least) {
+        canvas.draw(&Text::new(HOLLOW, (0, KEY_TOP + KEY_ROWS as i32 * KEY_STEP - 8), (FONT, 15)))?;
     }
     Ok(())
 }
@@ -158,10 +181,10 @@ where
         let pixel = |x: f64, y: f64| chart.backend_coord(&(x, y));
         look.line(canvas, line.points.iter().map(|point| pixel(point.x, point.y)).collect())?;
         for point in &line.points {
-            if let Some((lowest, highest)) = point.range {
-                look.range(canvas, [pixel(point.x, lowest), pixel(point.x, highest)])?;
+            if let Some((lowest, _)) = point.range {
+                look.range(canvas, [pixel(point.x, lowest), pixel(point.x, point.top())])?;
             }
-            look.marker(canvas, pixel(point.x, point.y))?;
+            look.marker(canvas, pixel(point.x, point.y), point.is_at_least())?;
         }
     }
     Ok(())

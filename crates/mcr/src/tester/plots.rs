@@ -6,6 +6,7 @@ use std::path::Path;
 use super::error::TesterError;
 use super::latency::Latencies;
 use super::plot::{Frame, Line, Point, plot};
+use super::search::LimitedBy;
 use super::step::Step;
 use super::throughput::Throughput;
 
@@ -72,6 +73,7 @@ pub(super) fn throughput(path: &Path, steps: &[Throughput]) -> Result<(), Tester
         let Some(pps) = result.pps else { continue };
         let name = axis.line_name(&result.step);
         let point = Point { x: axis.value(&result.step), y: pps.median, range: Some((pps.min, pps.max)) };
+        let point = if result.limited_by == Some(LimitedBy::Device) { point } else { point.at_least() };
         match lines.iter_mut().find(|line| line.name == name) {
             Some(line) => line.points.push(point),
             None => lines.push(Line { name, points: vec![point] }),

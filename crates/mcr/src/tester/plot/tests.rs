@@ -54,3 +54,18 @@ fn one_place_across_has_one_number() {
     let labels: Vec<_> = texts.iter().map(|(.., text)| text).filter(|text| text.len() == 3).collect();
     assert_eq!(labels, ["106"], "{texts:?}");
 }
+
+#[test]
+fn what_is_no_limit_of_the_devices_is_hollow() {
+    let point = |x, y| Point { x, y, range: Some((y - 1.0, y + 1.0)) };
+    let hollow = |svg: &str| svg.matches("fill=\"#FFFFFF\" stroke=\"none\"").count();
+    let line = |points| Line { name: "a".into(), points };
+    let devices = drawn(&FRAME, &mut [line(vec![point(1.0, 5.0), point(2.0, 6.0)])]);
+    let testers = drawn(&FRAME, &mut [line(vec![point(1.0, 5.0), point(2.0, 6.0).at_least()])]);
+    assert_eq!(hollow(&testers), hollow(&devices) + 1, "{testers}");
+    assert!(!devices.contains(HOLLOW));
+    // The SVG has its apostrophe escaped.
+    assert!(testers.contains("hollow: at least this"), "{testers}");
+    // An open end has no place in the picture.
+    assert!(!testers.contains("inf") && !testers.contains("NaN"), "{testers}");
+}
