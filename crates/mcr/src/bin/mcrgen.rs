@@ -119,6 +119,11 @@ fn bench(options: &Bench, json: bool) -> anyhow::Result<ExitCode> {
     } else {
         print!("{}", report.table().to_text());
     }
+    // Only now: what was measured is shown whatever becomes of the files. In JSON the report is all there is.
+    if let Err(error) = report.write() {
+        eprintln!("mcrgen: {error}");
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(ExitCode::from(u8::from(!report.is_whole())))
 }
 

@@ -59,9 +59,5 @@ pub fn run<'a>(
         Test::Join => Results::Join(join::measure(&session)),
         Test::Capacity => Results::Capacity(capacity::measure(&session)),
     };
-    let report = Report::new(options, commit, session.cores.clone(), results, stop.requested());
-    if let Some(folder) = &options.out {
-        output::write(&report, folder)?;
-    }
-    Ok(report)
+    Ok(Report::new(options, commit, session.cores.clone(), results, stop.requested()))
 }

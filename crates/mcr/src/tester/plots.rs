@@ -118,11 +118,15 @@ pub(super) fn latency(folder: &Path, steps: &[Latencies]) -> Result<(), TesterEr
             y: "latency (microseconds)",
             logarithmic: true,
         };
-        let size = step.size.to_string().replace([':', ','], "_");
-        let name = format!("latency-{size}-{}-{}.svg", step.fanout, step.groups);
-        plot(&folder.join(name), &frame, &mut lines)?;
+        plot(&folder.join(latency_name(step)), &frame, &mut lines)?;
     }
     Ok(())
+}
+
+/// The file of a step's latencies.
+pub(super) fn latency_name(step: &Step) -> String {
+    let size = step.size.to_string().replace([':', ','], "_");
+    format!("latency-{size}-{}-{}.svg", step.fanout, step.groups)
 }
 
 #[cfg(test)]

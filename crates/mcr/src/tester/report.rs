@@ -4,9 +4,11 @@ use serde::Serialize;
 
 use super::args::Bench;
 use super::capacity::Capacity;
+use super::error::TesterError;
 use super::join::Delays;
 use super::latency::Latencies;
 use super::machine::{self, Machine};
+use super::output;
 use super::session::Cores;
 use super::table::Table;
 use super::throughput::Throughput;
@@ -79,6 +81,14 @@ impl<'a> Report<'a> {
             Results::Capacity(steps) => steps.iter().all(|step| step.error.is_none()),
         };
         whole && !self.interrupted
+    }
+
+    /// Leaves all of it where `--out` says; nothing without it.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write(&self) -> Result<(), TesterError> {
+        self.settings.out.as_ref().map_or(Ok(()), |folder| output::write(self, folder))
     }
 
     /// The results for people, and what must be said of them.

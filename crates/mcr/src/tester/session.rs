@@ -1,6 +1,5 @@
 //! One run of the tester: its steps, and what each of them needs opened.
 
-use std::fs;
 use std::num::{NonZeroU16, NonZeroU64};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use super::error::TesterError;
 use super::fanout::Fanout;
 use super::listener::ListenerPlan;
 use super::offer::LanePlan;
+use super::output;
 use super::place::Place;
 use super::size::Mix;
 use super::step::Step;
@@ -51,11 +51,8 @@ impl<'a> Session<'a> {
     /// What is wrong with the command line, or with what it names.
     pub(super) fn new(options: &'a Bench, stop: Stop) -> Result<Self, TesterError> {
         options.check()?;
-        if let Some(folder) = &options.out {
-            // Better known now than after the measurement.
-            fs::create_dir_all(folder).map_err(|error| TesterError::Write(folder.clone(), error))?;
-        }
         let session = Self { options, stop, cores: cores(options) };
+        output::check(options, &session.steps())?;
         let groups = session.groups();
         for fanout in &options.fanout {
             for groups in &groups {

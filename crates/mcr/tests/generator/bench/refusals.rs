@@ -49,6 +49,46 @@ fn command_lines_that_cannot_be_measured() {
     }
 }
 
+/// A file in the way is known before the first trial.
+#[test]
+fn a_folder_that_cannot_be_written() {
+    skip_unless_available!();
+    let device = Device::new();
+    let folder = device.folder();
+    for (test, name) in [
+        ("throughput", "results.json"),
+        ("throughput", "throughput.svg"),
+        ("latency", "latency-imix-1-1.svg"),
+        ("join", "table.md"),
+    ] {
+        let path = format!("{folder}/{name}");
+        std::fs::create_dir_all(&path).unwrap();
+        let line = format!("{test} {} --size imix --out {folder}", device.sides());
+        let finished = bench(&line, &[("--setup", "echo setting up >&2")]);
+        assert_eq!(finished.code(), 1, "{finished:?}");
+        assert!(finished.stderr.contains(&format!("cannot write {path}")), "{finished:?}");
+        assert!(!finished.stderr.contains("setting up"), "{finished:?}");
+        std::fs::remove_dir(&path).unwrap();
+    }
+    // What is tried leaves nothing.
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+/// What was measured is shown, and the rest written, also where a file cannot be.
+#[test]
+fn a_result_that_cannot_be_written_is_shown() {
+    skip_unless_available!();
+    let device = Device::new();
+    let folder = device.folder();
+    let line = format!("throughput {} --trial 0.1 --repeat 1 --most 200 --out {folder}", device.sides());
+    let setup = format!("mkdir {folder}/results.json && {{ {}; }}", device.setup());
+    let finished = bench(&line, &[("--setup", &setup)]);
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    assert_eq!(finished.json()["results"].as_array().unwrap().len(), 1, "{finished:?}");
+    assert!(finished.stderr.contains("cannot write"), "{finished:?}");
+    assert!(std::fs::read_to_string(format!("{folder}/table.md")).unwrap().contains("throughput"));
+}
+
 /// A set-up that fails, and one after which nothing comes, leave the step without a result and say why.
 #[test]
 fn steps_without_a_result() {
