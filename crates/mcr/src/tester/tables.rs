@@ -58,7 +58,7 @@ impl Table {
         let latency = result.latency();
         row.push(optional(latency.map(|latency| latency.p50), micros));
         row.push(optional(latency.map(|latency| latency.p99), micros));
-        row.push(result.path.clone());
+        row.push(path(&result.path));
         row.push(faults(&result.counts));
         row.push(result.void_trials.to_string());
         self.push(row);
@@ -94,8 +94,8 @@ impl Table {
             row.push(optional(latency.map(|latency| latency.p999), micros));
             row.push(optional(latency.map(|latency| latency.max), micros));
             row.push(result.p99_us.map_or("–".into(), |p99| format!("{:.1} – {:.1}", p99.min, p99.max)));
-            row.push(percent(result.counts.loss()));
-            row.extend([result.path.clone(), faults(&result.counts), result.void_trials.to_string()]);
+            row.push(optional(Some(result.counts.loss()).filter(|_| result.counts.expected > 0), percent));
+            row.extend([path(&result.path), faults(&result.counts), result.void_trials.to_string()]);
             table.push(row);
             if result.counts.lost > 0 {
                 table.note(format!(
@@ -192,10 +192,19 @@ fn step_cells(step: &Step) -> Vec<String> {
     cells
 }
 
-/// What went wrong beside loss, or that nothing did.
+/// What went wrong beside loss, or that nothing did; where nothing was expected, nobody knows.
 fn faults(counts: &Counts) -> String {
     let faults = counts.faults();
-    if faults.is_empty() { "none".into() } else { faults }
+    match (faults.is_empty(), counts.expected) {
+        (false, _) => faults,
+        (true, 0) => "–".into(),
+        (true, _) => "none".into(),
+    }
+}
+
+/// How packets left, where any did.
+fn path(path: &str) -> String {
+    if path.is_empty() { "–".into() } else { path.into() }
 }
 
 fn optional(value: Option<f64>, form: impl Fn(f64) -> String) -> String {
@@ -209,3 +218,6 @@ fn range(spread: &Spread) -> String {
 fn micros(value: f64) -> String {
     format!("{value:.1}")
 }
+
+#[cfg(test)]
+mod tests;
