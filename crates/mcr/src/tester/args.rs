@@ -46,8 +46,14 @@ impl Test {
     }
 }
 
+/// Numbers of groups of a matrix, packets per second, and unicast packets in a hundred, where none are asked for.
+const MATRIX_GROUPS: [u16; 3] = [1, 10, 100];
+pub(super) const LOAD: u64 = 10_000;
+const CAPACITY_LOAD: u64 = 10;
+const UNICAST_SHARE: u8 = 50;
+
 /// `mcrgen bench`
-#[derive(Debug, Args, Serialize)]
+#[derive(Debug, Clone, Args, Serialize)]
 pub struct Bench {
     /// What to measure.
     #[arg(value_enum, value_name = "TEST")]
@@ -202,6 +208,32 @@ impl Bench {
         }
     }
 
+    /// With what stands for options that were not given, as far as this test has a use for them: what is really done.
+    /// Groups of a capacity that is searched stay none.
+    #[must_use]
+    pub fn with_defaults(&self) -> Self {
+        let mut all = self.clone();
+        let (groups, load): (&[u16], _) = match self.test {
+            Test::Throughput | Test::Mixed => (&[1], None),
+            Test::Matrix => (&MATRIX_GROUPS, None),
+            Test::Latency | Test::Join => (&[1], Some(LOAD)),
+            Test::Capacity => (&[], Some(CAPACITY_LOAD)),
+        };
+        if all.groups.is_empty() {
+            all.groups = groups.iter().copied().filter_map(NonZeroU16::new).collect();
+        }
+        if all.load.is_empty() {
+            all.load = load.and_then(NonZeroU64::new).into_iter().collect();
+        }
+        if matches!(self.test, Test::Throughput | Test::Matrix | Test::Mixed) {
+            all.loss.get_or_insert(0.0);
+        }
+        if self.test == Test::Mixed && all.unicast_share.is_empty() {
+            all.unicast_share.push(UNICAST_SHARE);
+        }
+        all
+    }
+
     /// All sizes, in order.
     pub fn sizes(&self) -> impl Iterator<Item = &Mix> {
         self.size.iter().flat_map(|list| &list.0)
@@ -236,4 +268,45 @@ fn option_text<T: ToString, S: serde::Serializer>(
 
 fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use serde_json::{Value, json};
+
+    use crate::generator::args::{Cli, Verb};
+
+    fn settings(line: &str) -> Value {
+        let line = format!("mcrgen bench {line} --tx 239.1.1.1%s0:5000 --rx 239.2.1.1%d0:6000");
+        match Cli::parse_from(line.split_whitespace()).verb {
+            Verb::Bench(options) => serde_json::to_value(options.with_defaults()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_test() {
+        let none = Value::Null;
+        for (line, groups, load, loss, share) in [
+            ("throughput", json!([1]), json!([]), json!(0.0), json!([])),
+            ("matrix", json!([1, 10, 100]), json!([]), json!(0.0), json!([])),
+            ("mixed", json!([1]), json!([]), json!(0.0), json!([50])),
+            ("latency", json!([1]), json!([10_000]), none.clone(), json!([])),
+            ("join", json!([1]), json!([10_000]), none.clone(), json!([])),
+            ("capacity", json!([]), json!([10]), none, json!([])),
+            (
+                "mixed --groups 7 --loss 0.5 --unicast-share 0,9",
+                json!([7]),
+                json!([]),
+                json!(0.5),
+                json!([0, 9]),
+            ),
+            ("latency --load 5", json!([1]), json!([5]), Value::Null, json!([])),
+        ] {
+            let settings = settings(line);
+            let found = ["groups", "load", "loss", "unicast_share"].map(|key| settings[key].clone());
+            assert_eq!(found, [groups, load, loss, share], "{line}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::args::LOAD;
 use super::bed::{Bed, some_of};
 use super::error::TesterError;
 use super::figures::Spread;
@@ -13,9 +14,6 @@ use super::session::Session;
 use super::step::Step;
 use crate::generator::clock;
 use crate::generator::pacing::Rate;
-
-/// Packets per second where no load is asked for.
-const LOAD: u64 = 10_000;
 
 /// Without a packet for this long, or for so many that were due of each flow, nothing comes any more.
 const QUIET: Duration = Duration::from_millis(500);

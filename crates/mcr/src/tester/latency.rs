@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::args::LOAD;
 use super::bed::{Bed, TrialPlan};
 use super::error::TesterError;
 use super::figures::Spread;
@@ -13,9 +14,6 @@ use super::step::Step;
 use super::trial::{Counts, Trial};
 use crate::generator::pacing::Rate;
 use crate::generator::tally::{Latency, latencies};
-
-/// Packets per second where no load is asked for.
-const LOAD: u64 = 10_000;
 
 /// Latency at one load.
 #[derive(Debug, Clone, Serialize)]

@@ -47,17 +47,15 @@ use crate::generator::stop::Stop;
 ///
 /// # Errors
 /// When nothing can be measured: the command line, or what it names.
-pub fn run<'a>(
-    options: &'a Bench,
-    commit: Option<&'static str>,
-    stop: &Stop,
-) -> Result<Report<'a>, TesterError> {
-    let session = Session::new(options, stop.clone())?;
+pub fn run(options: &Bench, commit: Option<&'static str>, stop: &Stop) -> Result<Report, TesterError> {
+    let options = options.with_defaults();
+    let session = Session::new(&options, stop.clone())?;
     let results = match options.test {
         Test::Throughput | Test::Matrix | Test::Mixed => Results::Throughput(throughput::measure(&session)),
         Test::Latency => Results::Latency(latency::measure(&session)),
         Test::Join => Results::Join(join::measure(&session)),
         Test::Capacity => Results::Capacity(capacity::measure(&session)),
     };
-    Ok(Report::new(options, commit, session.cores.clone(), results, stop.requested()))
+    let cores = session.cores.clone();
+    Ok(Report::new(options, commit, cores, results, stop.requested()))
 }

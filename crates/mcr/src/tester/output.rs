@@ -48,7 +48,7 @@ fn can_write(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When a file cannot be written: the first of them.
-pub(super) fn write(report: &Report<'_>, folder: &Path) -> Result<(), TesterError> {
+pub(super) fn write(report: &Report, folder: &Path) -> Result<(), TesterError> {
     let json = put_json(report, &folder.join(JSON));
     let table = put(&folder.join(TABLE), &markdown(report));
     let plots = match &report.results {
@@ -59,14 +59,14 @@ pub(super) fn write(report: &Report<'_>, folder: &Path) -> Result<(), TesterErro
     json.and(table).and(plots)
 }
 
-fn put_json(report: &Report<'_>, path: &Path) -> Result<(), TesterError> {
+fn put_json(report: &Report, path: &Path) -> Result<(), TesterError> {
     let mut text = serde_json::to_string_pretty(report)
         .map_err(|error| TesterError::Write(path.to_owned(), error.into()))?;
     text.push('\n');
     put(path, &text)
 }
 
-fn markdown(report: &Report<'_>) -> String {
+fn markdown(report: &Report) -> String {
     let machine = &report.machine;
     let whole = if report.interrupted { "Interrupted: what was measured so far.\n\n" } else { "" };
     format!(

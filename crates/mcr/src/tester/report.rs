@@ -29,7 +29,7 @@ pub enum Results {
 
 /// One run.
 #[derive(Debug, Serialize)]
-pub struct Report<'a> {
+pub struct Report {
     /// Version of this program.
     pub mcrgen: &'static str,
     /// The commit it was built from, where that is known.
@@ -40,8 +40,8 @@ pub struct Report<'a> {
     pub machine: Machine,
     /// The command line.
     pub command: Vec<String>,
-    /// All options, defaults included.
-    pub settings: &'a Bench,
+    /// All options, with the defaults that were used; null or empty where this test has no use for one.
+    pub settings: Bench,
     /// Where the tester's threads ran.
     pub cores: Cores,
     /// Whether a signal ended it early.
@@ -50,10 +50,10 @@ pub struct Report<'a> {
     pub results: Results,
 }
 
-impl<'a> Report<'a> {
+impl Report {
     /// What `options` came to.
     pub(super) fn new(
-        options: &'a Bench,
+        options: Bench,
         commit: Option<&'static str>,
         cores: Cores,
         results: Results,
@@ -94,10 +94,10 @@ impl<'a> Report<'a> {
     /// The results for people, and what must be said of them.
     pub fn table(&self) -> Table {
         match &self.results {
-            Results::Throughput(steps) => Table::of_throughput(self.settings, steps),
-            Results::Latency(steps) => Table::of_latency(self.settings, steps),
-            Results::Join(steps) => Table::of_join(self.settings, steps),
-            Results::Capacity(steps) => Table::of_capacity(self.settings, steps),
+            Results::Throughput(steps) => Table::of_throughput(&self.settings, steps),
+            Results::Latency(steps) => Table::of_latency(&self.settings, steps),
+            Results::Join(steps) => Table::of_join(&self.settings, steps),
+            Results::Capacity(steps) => Table::of_capacity(&self.settings, steps),
         }
     }
 }

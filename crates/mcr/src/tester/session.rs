@@ -22,14 +22,9 @@ use super::trial::Class;
 use crate::generator::stop::Stop;
 use crate::generator::target::{Target, TargetError};
 
-/// Groups where none are asked for.
-const MATRIX_GROUPS: [u16; 3] = [1, 10, 100];
-
-/// Unicast packets in a hundred where nothing is said.
-const UNICAST_SHARE: u8 = 50;
-
 /// A run.
 pub(super) struct Session<'a> {
+    /// With all defaults.
     pub(super) options: &'a Bench,
     pub(super) stop: Stop,
     pub(super) cores: Cores,
@@ -73,10 +68,9 @@ impl<'a> Session<'a> {
 
     /// Every combination of what is varied, sizes innermost.
     pub(super) fn steps(&self) -> Vec<Step> {
-        let shares: Vec<Option<u8>> = match (self.options.test, &self.options.unicast_share[..]) {
-            (Test::Mixed, []) => vec![Some(UNICAST_SHARE)],
-            (Test::Mixed, shares) => shares.iter().copied().map(Some).collect(),
-            _ => vec![None],
+        let shares: Vec<Option<u8>> = match &self.options.unicast_share[..] {
+            [] => vec![None],
+            shares => shares.iter().copied().map(Some).collect(),
         };
         let mut steps = Vec::new();
         for unicast_share in shares {
@@ -92,10 +86,9 @@ impl<'a> Session<'a> {
 
     /// The numbers of groups to measure; for a capacity that is searched, one.
     fn groups(&self) -> Vec<NonZeroU16> {
-        match (&self.options.groups[..], self.options.test) {
-            ([], Test::Matrix) => MATRIX_GROUPS.into_iter().filter_map(NonZeroU16::new).collect(),
-            ([], _) => vec![NonZeroU16::MIN],
-            (groups, _) => groups.to_vec(),
+        match &self.options.groups[..] {
+            [] => vec![NonZeroU16::MIN],
+            groups => groups.to_vec(),
         }
     }
 

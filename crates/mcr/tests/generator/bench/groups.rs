@@ -38,6 +38,9 @@ fn a_list_ends_at_the_first_that_fails() {
     let all = &results(&line.replace("1,3,7,9", "1,3"), &[("--setup", &refuse)])[0];
     assert_eq!((&all["groups"], &all["limited_by"]), (&3.into(), &"most".into()), "{all:#}");
     let broken = bench(&line, &[("--setup", "exit 9")]);
+    // What was not asked for is reported as it was used.
+    let (settings, result) = (&broken.json()["settings"], &broken.json()["results"][0]);
+    assert_eq!((&settings["load"], &result["load_pps"]), (&[10].into(), &10.into()), "{broken:?}");
     assert_eq!(broken.code(), 1, "{broken:?}");
     assert!(broken.json()["results"][0]["error"].as_str().unwrap().contains("exit code 9"), "{broken:?}");
 }
