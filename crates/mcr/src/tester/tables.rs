@@ -1,5 +1,8 @@
 //! What each kind of measurement has in its table.
 
+use std::fmt::Display;
+use std::num::NonZeroU32;
+
 use super::args::{Bench, Test};
 use super::capacity::Capacity;
 use super::figures::Spread;
@@ -39,6 +42,7 @@ impl Table {
         let mut table = Self::new(title, &head);
         for step in steps {
             table.throughput_row(step, mixed);
+            table.note_fewer(&step.step, step.counted(), options.repeat, "repeats");
         }
         table
     }
@@ -104,6 +108,8 @@ impl Table {
                     result.step, result.load_pps
                 ));
             }
+            let at = format!("{} at {} pps", result.step, result.load_pps);
+            table.note_fewer(&at, result.trials.len() - result.void_trials, options.repeat, "trials");
             table.note_rest(&result.step, result.void_trials, result.error.as_deref());
         }
         table
@@ -130,6 +136,7 @@ impl Table {
             row.extend([delay(&result.leave_us), delay(&result.leave_from_end_us)]);
             row.push(format!("{:.3}", result.resolution_us / 1000.0));
             table.push(row);
+            table.note_fewer(&result.step, result.rounds.len(), options.repeat, "repeats");
             table.note_rest(&result.step, 0, result.error.as_deref());
         }
         table.note("resolution: the time between two packets of a flow; no delay is known better.".into());
@@ -163,6 +170,14 @@ impl Table {
             table.note_rest(&result.step, 0, result.error.as_deref());
         }
         table
+    }
+
+    /// Says where figures are of fewer repeats than the title says, as after an interruption; a row without a figure
+    /// says so itself.
+    fn note_fewer(&mut self, of: &impl Display, counted: usize, wanted: NonZeroU32, what: &str) {
+        if (1..wanted.get() as usize).contains(&counted) {
+            self.note(format!("{of}: of {counted} {what} only, not {wanted}."));
+        }
     }
 
     /// What must be said of a step of any kind.

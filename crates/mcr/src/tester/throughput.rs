@@ -55,6 +55,11 @@ pub struct Throughput {
 }
 
 impl Repeat {
+    /// Whether it found anything: a tester that stood in the way before anything passed has no result.
+    fn found(&self) -> bool {
+        self.pps > 0.0 || self.limited_by == LimitedBy::Device
+    }
+
     /// The highest trial that passed.
     fn best(&self) -> Option<&Trial> {
         let passed = self.trials.iter().filter(|trial| trial.said() == Said::Passed);
@@ -71,6 +76,11 @@ impl Throughput {
     /// Latencies of the highest trial that passed, in the repeat that found the most.
     pub fn latency(&self) -> Option<Latency> {
         self.best().and_then(|trial| trial.latency_us)
+    }
+
+    /// Repeats that its figures are of.
+    pub fn counted(&self) -> usize {
+        self.repeats.iter().filter(|repeat| repeat.found()).count()
     }
 
     /// Packets per second of each class in that trial.
@@ -140,9 +150,8 @@ fn search(session: &Session<'_>, bed: &mut Bed, step: &Step, place: &str) -> Res
 }
 
 fn summary(step: &Step, repeats: Vec<Repeat>, error: Option<&TesterError>) -> Throughput {
-    // A tester that stood in the way before anything passed has no result.
-    let found = |repeat: &&Repeat| repeat.pps > 0.0 || repeat.limited_by == LimitedBy::Device;
-    let of_found = |rate: fn(&Repeat) -> f64| repeats.iter().filter(found).map(rate).collect::<Vec<_>>();
+    let found = || repeats.iter().filter(|repeat| repeat.found());
+    let of_found = |rate: fn(&Repeat) -> f64| found().map(rate).collect::<Vec<_>>();
     let pps = Spread::of(&of_found(|repeat| repeat.pps));
     let forwarded = Spread::of(&of_found(Repeat::forwarded_pps));
     let limits = |limited_by| repeats.iter().any(|repeat| repeat.limited_by == limited_by);

@@ -2,6 +2,7 @@ use clap::Parser as _;
 
 use super::*;
 use crate::generator::args::{Cli, Verb};
+use crate::tester::join::Round;
 use crate::tester::size::parse_sizes;
 
 fn options(line: &str) -> Bench {
@@ -43,4 +44,38 @@ fn what_nobody_knows_is_a_dash() {
     assert_eq!(cells[..4], ["64", "1", "3", "500"]);
     assert_eq!(cells[4..13], ["–"; 9], "{cells:?}");
     assert!(table.to_text().contains("nothing came"));
+}
+
+fn delays(rounds: &[[f64; 2]], resolution_us: f64) -> Delays {
+    let of = |at: usize| Spread::of(&rounds.iter().map(|round| round[at]).collect::<Vec<_>>());
+    let round = |round: &[f64; 2]| Round {
+        join_us: vec![round[0]],
+        join_from_end_us: Vec::new(),
+        leave_us: vec![round[1]],
+        leave_from_end_us: Vec::new(),
+    };
+    Delays {
+        step: step(),
+        load_pps: 2,
+        resolution_us,
+        by: "membership",
+        join_us: of(0),
+        join_from_end_us: None,
+        leave_us: of(1),
+        leave_from_end_us: None,
+        rounds: rounds.iter().map(round).collect(),
+        error: None,
+    }
+}
+
+#[test]
+fn fewer_repeats_than_asked_for_are_said() {
+    let text = |repeats: usize| {
+        let result = delays(&vec![[5000.0, 7000.0]; repeats], 100.0);
+        Table::of_join(&options("join --repeat 3"), &[result]).to_text()
+    };
+    assert!(text(2).contains("size 64, fan-out 1, groups 3: of 2 repeats only, not 3."), "{}", text(2));
+    assert!(!text(3).contains("only"), "{}", text(3));
+    // Its dashes say so.
+    assert!(!text(0).contains("only"), "{}", text(0));
 }
