@@ -28,7 +28,8 @@ pub struct Round {
     pub join_us: Vec<f64>,
     /// From the command's end; negative where the packet was first. Empty without a command.
     pub join_from_end_us: Vec<f64>,
-    /// From the start of the leave to the last packet.
+    /// From the start of the leave to the last packet; 0 where that came before: then it took less than the time
+    /// between two packets.
     pub leave_us: Vec<f64>,
     /// From the leave command's end; negative where the packet was first. Empty without a command.
     pub leave_from_end_us: Vec<f64>,
@@ -51,7 +52,7 @@ pub struct Delays {
     /// From the command's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub join_from_end_us: Option<Spread>,
-    /// From the leave to the last packet.
+    /// From the leave to the last packet; 0: less than `resolution_us`.
     pub leave_us: Option<Spread>,
     /// From the command's end.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +126,7 @@ fn rounds(
         wait_last(session, &bed, quiet)?;
         let (leave_us, leave_from_end_us) = delays(&bed, &left, |span| span.last_ns)?;
         let round = Round { join_us, join_from_end_us, leave_us, leave_from_end_us };
-        progress::note(place, &said(&round));
+        progress::note(place, &said(&round, interval(session, step)));
         measured.push(round);
     }
     offering.end()?;
@@ -201,19 +202,19 @@ fn delays(
     Ok((from_begin, from_end))
 }
 
-fn said(round: &Round) -> String {
+fn said(round: &Round, resolution: Duration) -> String {
     let ms = |values: &[f64]| Spread::of(values).map_or(0.0, |spread| spread.median / 1000.0);
     let end = |values: &[f64]| match values {
         [] => String::new(),
         values => format!(" ({:.3} ms from the command's end)", ms(values)),
     };
-    format!(
-        "first packet after {:.3} ms{}, last {:.3} ms after the leave{}",
-        ms(&round.join_us),
-        end(&round.join_from_end_us),
-        ms(&round.leave_us),
-        end(&round.leave_from_end_us)
-    )
+    let left = match ms(&round.leave_us) {
+        0.0 => {
+            format!("none after the leave, which took less than {:.3} ms", resolution.as_secs_f64() * 1000.0)
+        }
+        leave => format!("last {leave:.3} ms after the leave{}", end(&round.leave_from_end_us)),
+    };
+    format!("first packet after {:.3} ms{}, {left}", ms(&round.join_us), end(&round.join_from_end_us))
 }
 
 fn summary(session: &Session<'_>, step: &Step, rounds: Vec<Round>, error: Option<&TesterError>) -> Delays {

@@ -124,20 +124,18 @@ impl Table {
         let mut head = step_head(false);
         head.extend(["by", "join", "from command's end", "leave", "from command's end", "resolution"]);
         let mut table = Self::new(title, &head);
-        let delay = |spread: &Option<Spread>| {
-            let ms = |us: f64| us / 1000.0;
-            spread.map_or("–".into(), |spread| {
-                format!("{:.3} ({:.3} – {:.3})", ms(spread.median), ms(spread.min), ms(spread.max))
-            })
-        };
         for result in steps {
             let mut row = step_cells(&result.step);
             row.extend([result.by.to_owned(), delay(&result.join_us), delay(&result.join_from_end_us)]);
-            row.extend([delay(&result.leave_us), delay(&result.leave_from_end_us)]);
+            row.extend(leave_cells(result));
             row.push(format!("{:.3}", result.resolution_us / 1000.0));
             table.push(row);
             table.note_fewer(&result.step, result.rounds.len(), options.repeat, "repeats");
             table.note_rest(&result.step, 0, result.error.as_deref());
+        }
+        if steps.iter().any(|result| result.leave_us.is_some_and(|leave| leave.min == 0.0)) {
+            table
+                .note("<: no packet came after the leave, which took less than the time between two.".into());
         }
         table.note("resolution: the time between two packets of a flow; no delay is known better.".into());
         table
@@ -220,6 +218,33 @@ fn faults(counts: &Counts) -> String {
 /// How packets left, where any did.
 fn path(path: &str) -> String {
     if path.is_empty() { "–".into() } else { path.into() }
+}
+
+/// Median, lowest and highest in milliseconds.
+fn delay(spread: &Option<Spread>) -> String {
+    let form = |us: f64| format!("{:.3}", us / 1000.0);
+    spread.map_or("–".into(), |spread| figures([spread.median, spread.min, spread.max].map(form)))
+}
+
+/// The leave's, from its start and from its command's end. Where the last packet came before the start, all that is
+/// known is that the next did not come.
+fn leave_cells(result: &Delays) -> [String; 2] {
+    let Some(leave) = result.leave_us else { return ["–".into(), "–".into()] };
+    let of = |spread: Spread| [spread.median, spread.min, spread.max];
+    let starts = of(leave);
+    let form = |(us, start): (f64, f64)| {
+        if start == 0.0 && us <= 0.0 {
+            format!("< {:.3}", result.resolution_us / 1000.0)
+        } else {
+            format!("{:.3}", us / 1000.0)
+        }
+    };
+    let cell = |values: [f64; 3]| figures([0, 1, 2].map(|at| form((values[at], starts[at]))));
+    [cell(starts), result.leave_from_end_us.map_or("–".into(), |end| cell(of(end)))]
+}
+
+fn figures([median, lowest, highest]: [String; 3]) -> String {
+    format!("{median} ({lowest} – {highest})")
 }
 
 fn optional(value: Option<f64>, form: impl Fn(f64) -> String) -> String {

@@ -79,3 +79,34 @@ fn fewer_repeats_than_asked_for_are_said() {
     // Its dashes say so.
     assert!(!text(0).contains("only"), "{}", text(0));
 }
+
+/// Packets 1.5 s apart: of a leave after the last of them nobody knows more.
+#[test]
+fn a_leave_between_two_packets_is_below_their_distance() {
+    let cell = |rounds: &[[f64; 2]]| {
+        let table = Table::of_join(&options("join --repeat 1"), &[delays(rounds, 1_500_000.0)]);
+        (cells(&table)[6].clone(), table.to_text())
+    };
+    let (leave, text) = cell(&[[3000.0, 0.0]]);
+    assert_eq!(leave, "< 1500.000 (< 1500.000 – < 1500.000)");
+    assert!(text.contains("<: no packet came after the leave"), "{text}");
+    let (leave, _) = cell(&[[3000.0, 0.0], [3000.0, 7000.0], [3000.0, 9000.0]]);
+    assert_eq!(leave, "7.000 (< 1500.000 – 9.000)");
+    let (leave, text) = cell(&[[3000.0, 7000.0]]);
+    assert_eq!(leave, "7.000 (7.000 – 7.000)");
+    assert!(!text.contains('<'), "{text}");
+}
+
+/// Seen from the command's end a packet before its start says as little, and one in between is known.
+#[test]
+fn a_leave_is_seen_from_its_commands_end_too() {
+    let mut result = delays(&[[3000.0, 0.0]], 100_000.0);
+    let from_end = |us: f64| Spread::of(&[us]);
+    result.leave_from_end_us = from_end(-70_000.0);
+    let cell =
+        |result: &Delays| cells(&Table::of_join(&options("join"), std::slice::from_ref(result)))[7].clone();
+    assert_eq!(cell(&result), "< 100.000 (< 100.000 – < 100.000)");
+    result.leave_us = from_end(2000.0);
+    result.leave_from_end_us = from_end(-3000.0);
+    assert_eq!(cell(&result), "-3.000 (-3.000 – -3.000)");
+}
