@@ -264,7 +264,12 @@ fn plots(folder: &Path, names: &[&str], results: &Results) -> Result<()> {
         let point = |(x, what): &(u64, String)| {
             // Of a relay that let nothing through there is nothing to draw.
             let spread = results.spread(of, what)?;
-            Some(Point { x: *x as f64, y: spread.median, range: Some((spread.min, spread.max)) })
+            Some(Point {
+                x: *x as f64,
+                y: spread.median,
+                range: Some((spread.min, spread.max)),
+                at_least: results.is_limited_by_tester(of, what),
+            })
         };
         Line { name, points: points.iter().filter_map(point).collect() }
     };

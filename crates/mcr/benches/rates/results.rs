@@ -144,6 +144,15 @@ impl Results {
         self.quantities.iter().find(|quantity| quantity.what == what)?.spread(of)
     }
 
+    /// Whether the tester was the limit in most repeats, and so of the median.
+    pub(crate) fn is_limited_by_tester(&self, of: &str, what: &str) -> bool {
+        let Some(quantity) = self.quantities.iter().find(|quantity| quantity.what == what) else {
+            return false;
+        };
+        let repeats = quantity.measured.get(of).into_iter().flatten().flatten().count();
+        quantity.limited_by_tester.get(of).is_some_and(|limited| 2 * limited > repeats)
+    }
+
     /// Adds another's figures, as those of the next repeats: who has none there lacks them, so that figures in the same
     /// place are of the same repeat.
     pub(crate) fn append(&mut self, other: Self) {

@@ -44,26 +44,16 @@ pub struct Point {
     pub x: f64,
     /// Up.
     pub y: f64,
-    /// The lowest and the highest of y, where there is a spread. The highest is infinite where nobody knows it:
-    /// then y is at least this, and the marker hollow.
+    /// The lowest and the highest of y, where there is a spread.
     pub range: Option<(f64, f64)>,
+    /// Whether y is no more than a lower bound, as something else than what is measured was the limit: a hollow marker.
+    pub at_least: bool,
 }
 
 impl Point {
-    /// The same where something else than what is measured was the limit.
-    #[must_use]
-    pub fn at_least(self) -> Self {
-        let (lowest, _) = self.range.unwrap_or((self.y, self.y));
-        Self { range: Some((lowest, f64::INFINITY)), ..self }
-    }
-
-    fn is_at_least(&self) -> bool {
-        self.range.is_some_and(|(_, highest)| highest.is_infinite())
-    }
-
     /// How far up there is something to draw.
     fn top(&self) -> f64 {
-        self.range.map_or(self.y, |(_, highest)| if highest.is_finite() { highest } else { self.y })
+        self.range.map_or(self.y, |(_, highest)| highest)
     }
 }
 
@@ -145,7 +135,7 @@ fn draw_key(canvas: &Canvas<'_>, lines: &[Line]) -> Result<(), Box<dyn std::erro
         }
         x += column_width(names);
     }
-    if lines.iter().flat_map(|line| &line.points).any(Point::is_at_least) {
+    if lines.iter().flat_map(|line| &line.points).any(|point| point.at_least) {
         canvas.draw(&Text::new(HOLLOW, (0, KEY_TOP + KEY_ROWS as i32 * KEY_STEP - 8), (FONT, 15)))?;
     }
     Ok(())
@@ -184,7 +174,7 @@ where
             if let Some((lowest, _)) = point.range {
                 look.range(canvas, [pixel(point.x, lowest), pixel(point.x, point.top())])?;
             }
-            look.marker(canvas, pixel(point.x, point.y), point.is_at_least())?;
+            look.marker(canvas, pixel(point.x, point.y), point.at_least)?;
         }
     }
     Ok(())

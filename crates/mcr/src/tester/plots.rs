@@ -72,8 +72,12 @@ pub(super) fn throughput(path: &Path, steps: &[Throughput]) -> Result<(), Tester
     for result in steps {
         let Some(pps) = result.pps else { continue };
         let name = axis.line_name(&result.step);
-        let point = Point { x: axis.value(&result.step), y: pps.median, range: Some((pps.min, pps.max)) };
-        let point = if result.limited_by == Some(LimitedBy::Device) { point } else { point.at_least() };
+        let point = Point {
+            x: axis.value(&result.step),
+            y: pps.median,
+            range: Some((pps.min, pps.max)),
+            at_least: result.limited_by != Some(LimitedBy::Device),
+        };
         match lines.iter_mut().find(|line| line.name == name) {
             Some(line) => line.points.push(point),
             None => lines.push(Line { name, points: vec![point] }),
@@ -108,7 +112,10 @@ pub(super) fn latency(folder: &Path, steps: &[Latencies]) -> Result<(), TesterEr
         let rows: Vec<_> = of_step.filter_map(figures).collect();
         let line = |(at, name): (usize, &str)| Line {
             name: name.into(),
-            points: rows.iter().map(|(x, values)| Point { x: *x, y: values[at], range: None }).collect(),
+            points: rows
+                .iter()
+                .map(|(x, values)| Point { x: *x, y: values[at], range: None, at_least: false })
+                .collect(),
         };
         let mut lines: Vec<_> =
             ["min", "p50", "p99", "p99.9", "max"].into_iter().enumerate().map(line).collect();
