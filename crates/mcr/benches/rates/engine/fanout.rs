@@ -14,8 +14,8 @@ use crate::settings::{LARGE, Settings};
 
 pub(super) const OUTPUTS: u8 = 16;
 
-/// Trials for rates without loss last so many times longer with as many outputs: in a short one a relay's queue takes in a
-/// large part of what is too much.
+/// Trials for low rates without loss last so many times longer: in a short one a relay's queue takes in a large part of what
+/// is too much.
 pub(super) const LONGER: f64 = 5.0;
 
 /// What the CPU time of a leg is measured at, packets a second: the segments that must be reached.

@@ -5,6 +5,7 @@
 use anyhow::Result;
 use mcr::tester::search::Found;
 
+use super::fanout::LONGER;
 use super::{Figures, counting, one_rule, ratio};
 use crate::adapter::Adapter;
 use crate::offer::Offer;
@@ -37,7 +38,7 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
         let examined = across(&place).throughput(LARGE, 1, settings.trial_s)?;
         [place.zero_loss(large)?, place.zero_loss(small)?, examined]
     };
-    let socat = socat(&place, large)?;
+    let socat = socat(&place, Offer::most(LARGE, LONGER * settings.trial_s))?;
     for (what, found) in [
         ("a ring that only counts", ring),
         ("mcr", mcr),
