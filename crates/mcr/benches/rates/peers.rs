@@ -71,7 +71,7 @@ pub(crate) fn run(settings: &Settings) -> Result<bool> {
         Ok(())
     })?;
     let names: Vec<&str> = adapters.iter().map(|adapter| adapter.name.as_str()).collect();
-    let others: Vec<&str> = names.iter().copied().filter(|name| *name != MCR).chain([CABLE]).collect();
+    let others: Vec<&str> = names.iter().copied().filter(|name| *name != MCR).collect();
     let table =
         results.compared(&[&names[..], &[CABLE]].concat(), &names) + "\n" + &results.ratios(MCR, &others);
     println!("{table}");

@@ -332,6 +332,7 @@ fn figure(value: f64) -> String {
     match value.abs() {
         size if !size.is_finite() => "none".to_owned(),
         0.0 => "0".to_owned(),
+        size if size < 0.01 => format!("{value:.5}"),
         size if size < 1.0 => format!("{value:.3}"),
         size if size < 10.0 => format!("{value:.2}"),
         size if size < 100.0 => format!("{value:.1}"),

@@ -1,5 +1,7 @@
 //! Generates and measures multicast and unicast UDP traffic.
 
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,7 +25,7 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         if cli.json {
-            println!("{}", serde_json::json!({ "error": error.to_string() }));
+            show(&format!("{}\n", serde_json::json!({ "error": error.to_string() })));
         }
         eprintln!("mcrgen: {error}");
         let usage = error.is::<TargetError>()
@@ -57,18 +59,18 @@ fn send(options: &Send, json: bool) -> anyhow::Result<ExitCode> {
         eprintln!("sent {sent} ({} pps), errors {errors}", sent - before);
         before = sent;
     });
-    if json {
-        println!("{}", serde_json::to_string(&report)?);
+    let shown = if json {
+        show(&(serde_json::to_string(&report)? + "\n"))
     } else {
-        println!(
-            "sent {} of {} B in {:.3} s: {:.0} pps, errors {}, as {}",
+        show(&format!(
+            "sent {} of {} B in {:.3} s: {:.0} pps, errors {}, as {}\n",
             report.sent, options.size, report.duration_s, report.pps, report.errors, report.path
-        );
-    }
+        ))
+    };
     if let Some(error) = &report.last_error {
         eprintln!("mcrgen: {} packets refused, the last with: {error}", report.errors);
     }
-    Ok(ExitCode::from(u8::from(report.sent == 0)))
+    Ok(ExitCode::from(u8::from(report.sent == 0 || !shown)))
 }
 
 /// Receives and reports; exit code 1 unless everything arrived once and whole.
@@ -84,11 +86,8 @@ fn recv(options: &Recv, json: bool) -> anyhow::Result<ExitCode> {
         eprintln!("received {received} ({} pps), tap lost {tap_lost}", received - before);
         before = received;
     })?;
-    if json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print_report(&report);
-    }
+    let text = if json { serde_json::to_string(&report)? + "\n" } else { text_of(&report)? };
+    let shown = show(&text);
     if report.tap_lost > 0 {
         eprintln!(
             "mcrgen: this receiver's own tap lost {} frames for want of time: what is counted as lost says \
@@ -105,7 +104,7 @@ fn recv(options: &Recv, json: bool) -> anyhow::Result<ExitCode> {
     if !report.tally.silent.is_empty() {
         eprintln!("mcrgen: nothing received on {}", report.tally.silent.join(", "));
     }
-    Ok(ExitCode::from(u8::from(!report.is_clean())))
+    Ok(ExitCode::from(u8::from(!report.is_clean() || !shown)))
 }
 
 /// Measures a device and reports; exit code 1 unless every step has its result.
@@ -114,22 +113,30 @@ fn bench(options: &Bench, json: bool) -> anyhow::Result<ExitCode> {
     // `make` says so; empty outside a repository.
     let commit = option_env!("MCR_COMMIT").filter(|commit| !commit.is_empty());
     let report = tester::run(options, commit, &stop)?;
-    if json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{}", report.table().to_text());
-    }
+    let shown = show(&if json { serde_json::to_string(&report)? + "\n" } else { report.table().to_text() });
     // Only now: what was measured is shown whatever becomes of the files. In JSON the report is all there is.
     if let Err(error) = report.write() {
         eprintln!("mcrgen: {error}");
         return Ok(ExitCode::FAILURE);
     }
-    Ok(ExitCode::from(u8::from(!report.is_whole())))
+    Ok(ExitCode::from(u8::from(!report.is_whole() || !shown)))
 }
 
-fn print_report(report: &RecvReport) {
+/// Writes a report to standard output; whether that took it.
+fn show(text: &str) -> bool {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = &written {
+        eprintln!("mcrgen: cannot write the report to standard output: {error}");
+    }
+    written.is_ok()
+}
+
+fn text_of(report: &RecvReport) -> Result<String, std::fmt::Error> {
     let tally = &report.tally;
-    println!(
+    let mut text = String::new();
+    writeln!(
+        text,
         "received {} in {:.3} s ({:.0} pps): lost {}, duplicated {}, reordered {}, bad checksum {}, corrupted {}, \
          foreign {}",
         tally.received,
@@ -141,20 +148,23 @@ fn print_report(report: &RecvReport) {
         tally.bad_checksum,
         tally.corrupted,
         tally.foreign
-    );
+    )?;
     if let Some(latency) = tally.latency_us {
-        println!(
+        writeln!(
+            text,
             "latency min {:.1}, p50 {:.1}, p99 {:.1}, p999 {:.1}, max {:.1} us",
             latency.min, latency.p50, latency.p99, latency.p999, latency.max
-        );
+        )?;
     }
-    println!("sources {:?}, TTLs {:?}, DSCPs {:?}", tally.sources, tally.ttls, tally.dscps);
+    writeln!(text, "sources {:?}, TTLs {:?}, DSCPs {:?}", tally.sources, tally.ttls, tally.dscps)?;
     if tally.flows.len() > 1 {
         for flow in tally.flows.iter().filter(|flow| flow.lost + flow.duplicated + flow.reordered > 0) {
-            println!(
+            writeln!(
+                text,
                 "flow {}: received {}, lost {}, duplicated {}, reordered {}",
                 flow.flow, flow.received, flow.lost, flow.duplicated, flow.reordered
-            );
+            )?;
         }
     }
+    Ok(text)
 }

@@ -2,7 +2,7 @@
 
 use testbed::skip_unless_available;
 
-use super::device::{Device, bench};
+use super::device::{Device, bench, command};
 
 #[test]
 fn command_lines_that_cannot_be_measured() {
@@ -125,4 +125,19 @@ fn fragments_are_told() {
         assert!(result["error"].as_str().unwrap().contains("use a --size that fits each MTU"), "{result:#}");
         assert!(result["pps"].is_null(), "{result:#}");
     }
+}
+
+/// Where nobody takes the report the files are written all the same.
+#[test]
+fn a_report_that_cannot_be_shown_is_written() {
+    skip_unless_available!();
+    let device = Device::new();
+    let folder = device.folder();
+    let line = format!("latency {} --load 500 --trial 0.1 --repeat 1 --out {folder}", device.sides());
+    let mut command = command(&line, &[("--setup", &device.setup())]);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = command.stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write the report"), "{output:?}");
+    assert!(std::path::Path::new(&folder).join("results.json").exists());
 }
