@@ -43,6 +43,7 @@ fn main() -> ExitCode {
 /// Whether everything is as it must be.
 fn measure(words: &[String]) -> Result<bool> {
     let settings = Settings::from_env()?;
+    engine::check(&settings.rows)?;
     testbed::available().map_err(anyhow::Error::msg)?;
     let cores = available_parallelism()?.get();
     ensure!(cores >= 2, "two cores are needed, one for the sender and one for the relay");

@@ -60,12 +60,18 @@ const ROWS: [(&str, Measure); 11] = [
 
 const STEADY: &str = "steady";
 
-/// Measures the rows asked for; whether all are reached.
-pub(crate) fn run(settings: &Settings) -> Result<bool> {
+/// # Errors
+/// When a row is asked for that there is not.
+pub(crate) fn check(rows: &[String]) -> Result<()> {
     let names = ROWS.map(|(name, _)| name);
-    for row in &settings.rows {
+    for row in rows {
         ensure!(names.contains(&row.as_str()), "no row {row:?}: there are {}", names.join(", "));
     }
+    Ok(())
+}
+
+/// Measures the rows asked for; whether all are reached.
+pub(crate) fn run(settings: &Settings) -> Result<bool> {
     let wanted = |name: &str| settings.rows.is_empty() || settings.rows.iter().any(|row| row == name);
     let (mut all, mut failed, mut not_counted) = (Results::default(), Vec::new(), 0);
     for (name, measure) in ROWS.into_iter().filter(|(name, _)| wanted(name)) {
