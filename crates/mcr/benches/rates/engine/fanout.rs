@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::cost::ns_a_datagram;
-use super::{Figures, one_rule, ratio};
+use super::{Figures, LONGER, one_rule, ratio};
 use crate::adapter::Adapter;
 use crate::offer::Offer;
 use crate::peers::{group, relaying};
@@ -13,10 +13,6 @@ use crate::results::Goal;
 use crate::settings::{LARGE, Settings};
 
 pub(super) const OUTPUTS: u8 = 16;
-
-/// Trials for low rates without loss last so many times longer: in a short one a relay's queue takes in a large part of what
-/// is too much.
-pub(super) const LONGER: f64 = 5.0;
 
 /// What the CPU time of a leg is measured at, packets a second: the segments that must be reached.
 const PPS: u64 = 187_500;

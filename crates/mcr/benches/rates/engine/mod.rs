@@ -60,6 +60,10 @@ const ROWS: [(&str, Measure); 11] = [
 
 const STEADY: &str = "steady";
 
+/// Trials for low rates without loss last so many times longer: in a short one a relay's queue takes in a large part of what
+/// is too much.
+const LONGER: f64 = 5.0;
+
 /// # Errors
 /// When a row is asked for that there is not.
 pub(crate) fn check(rows: &[String]) -> Result<()> {

@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 
 use anyhow::Result;
 
-use super::fanout::{LONGER, OUTPUTS};
+use super::fanout::OUTPUTS;
 use super::watch::Watch;
-use super::{Figures, one_rule};
+use super::{Figures, LONGER, one_rule};
 use crate::offer::Offer;
 use crate::place::{Egress, Place};
 use crate::relay::Mcr;

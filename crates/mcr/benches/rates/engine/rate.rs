@@ -5,8 +5,7 @@
 use anyhow::Result;
 use mcr::tester::search::Found;
 
-use super::fanout::LONGER;
-use super::{Figures, counting, one_rule, ratio};
+use super::{Figures, LONGER, counting, one_rule, ratio};
 use crate::adapter::Adapter;
 use crate::offer::Offer;
 use crate::peers::{group, relaying};
