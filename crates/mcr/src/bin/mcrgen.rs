@@ -132,6 +132,7 @@ fn show(text: &str) -> bool {
     written.is_ok()
 }
 
+/// A receiver's report for a terminal.
 fn text_of(report: &RecvReport) -> Result<String, std::fmt::Error> {
     let tally = &report.tally;
     let mut text = String::new();

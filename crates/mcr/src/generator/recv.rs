@@ -80,7 +80,7 @@ pub fn run(
     let mut complete_at = None;
     let mut report_at = start + SECOND_NS;
     while !stop.requested() {
-        let (before, looked_ns) = (tally.received(), clock::monotonic_ns());
+        let before = tally.received();
         tap.read(WAIT_MAX, |tapped| {
             tally.take(tapped.packet, tapped.checksum, tapped.segment, tapped.arrived_ns);
         })?;
@@ -91,9 +91,8 @@ pub fn run(
         if complete_at.is_none() && until.count.is_some_and(|count| tally.distinct() >= count.get()) {
             complete_at = Some(now);
         }
-        // Silence is judged by when the ring was last looked into: a receiver kept off its core is not silence.
-        let silent =
-            tally.received() == before && heard.is_some_and(|heard| until.is_silent(heard, looked_ns));
+        // A receiver kept off its core is not silence.
+        let silent = heard.is_some_and(|heard| until.is_silent(heard, tap.empty_ns()));
         if silent || until.is_over(now, start, complete_at) {
             break;
         }
@@ -110,8 +109,9 @@ pub fn run(
 }
 
 impl Until {
-    fn is_silent(&self, heard: Heard, looked_ns: u64) -> bool {
-        Duration::from_nanos(looked_ns.saturating_sub(heard.last_ns)) >= self.silence
+    /// By when its ring was last found empty.
+    fn is_silent(&self, heard: Heard, empty_ns: u64) -> bool {
+        Duration::from_nanos(empty_ns.saturating_sub(heard.last_ns)) >= self.silence
     }
 
     fn is_over(&self, now: u64, start: u64, complete_at: Option<u64>) -> bool {

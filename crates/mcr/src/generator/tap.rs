@@ -73,6 +73,7 @@ pub struct Tap {
     /// A second descriptor of the ring's socket, for its loss counter.
     socket: PacketSocket,
     lost: u64,
+    /// When the ring was last found to have nothing unread; 0 if never.
     empty_ns: u64,
     _membership: Option<Membership>,
 }

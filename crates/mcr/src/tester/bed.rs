@@ -169,9 +169,7 @@ impl Bed {
             return Ok(());
         }
         let hint = if fragments > 0 {
-            format!(
-                "{fragments} fragments did, which are not put together here: use a --size that fits each MTU on the way"
-            )
+            TesterError::Fragments(fragments).to_string()
         } else {
             "does the device forward them, and does the set-up name the tester's addresses and ports?"
                 .to_owned()
@@ -261,6 +259,14 @@ impl Bed {
         ask_all(&self.listeners, |_, listener| listener.spans())
     }
 
+    /// How long after `from_ns` and the last packet it is known that nothing came.
+    ///
+    /// # Errors
+    /// When a receiver has ended.
+    pub(super) fn silence(&self, from_ns: u64) -> Result<Duration, TesterError> {
+        Ok(silence(&ask_all(&self.listeners, |_, listener| listener.heard())?, from_ns))
+    }
+
     /// When the last packet came, nanoseconds; 0 if none did.
     ///
     /// # Errors
@@ -333,17 +339,13 @@ impl Bed {
         let lane = |lane: &usize| offered.flows[*lane].iter().sum::<u64>();
         let expected: u64 = self.lanes.iter().zip(&self.uses).map(|(at, uses)| lane(at) * uses).sum();
         let ended_ns = clock::monotonic_ns();
-        let since = |from_ns: u64, to_ns: u64| Duration::from_nanos(to_ns.saturating_sub(from_ns));
         loop {
             let heard = ask_all(&self.listeners, |_, listener| listener.heard())?;
             if heard.iter().map(|heard| heard.distinct).sum::<u64>() >= expected {
                 std::thread::sleep(LINGER);
                 return Ok(true);
             }
-            let last_ns =
-                heard.iter().map(|heard: &Heard| heard.last_ns).max().unwrap_or_default().max(ended_ns);
-            let read_ns = heard.iter().map(|heard| heard.read_ns).min().unwrap_or_default();
-            if since(last_ns, read_ns) >= SILENCE || since(ended_ns, read_ns) >= STRAGGLERS_MAX {
+            if silence(&heard, ended_ns) >= SILENCE || since(ended_ns, read_ns(&heard)) >= STRAGGLERS_MAX {
                 return Ok(true);
             }
             if since(ended_ns, clock::monotonic_ns()) >= STRAGGLERS_MAX + READING_MAX {
@@ -353,6 +355,21 @@ impl Bed {
             std::thread::sleep(POLL);
         }
     }
+}
+
+/// How long after `from_ns` and the last packet nothing came. What lies unread in a ring is no silence.
+fn silence(heard: &[Heard], from_ns: u64) -> Duration {
+    let last_ns = heard.iter().map(|heard| heard.last_ns).max().unwrap_or_default();
+    since(last_ns.max(from_ns), read_ns(heard))
+}
+
+/// Until when every receiver has read what came.
+fn read_ns(heard: &[Heard]) -> u64 {
+    heard.iter().map(|heard| heard.read_ns).min().unwrap_or_default()
+}
+
+fn since(from_ns: u64, to_ns: u64) -> Duration {
+    Duration::from_nanos(to_ns.saturating_sub(from_ns))
 }
 
 /// The first of these names, and how many more there are.
@@ -370,4 +387,17 @@ fn pin(core: Option<u32>) -> Result<(), TesterError> {
     let mut cores = CpuSet::new();
     cores.set(core as usize);
     sched_setaffinity(None, &cores).map_err(|errno| TesterError::Core(core, errno.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_unread_is_no_silence() {
+        let heard = |last_ns, read_ns| Heard { distinct: 1, last_ns, read_ns };
+        assert_eq!(silence(&[heard(10, 30), heard(15, 40)], 5), Duration::from_nanos(15));
+        assert_eq!(silence(&[heard(10, 30), heard(15, 12)], 5), Duration::ZERO, "the second still reads");
+        assert_eq!(silence(&[heard(10, 30)], 25), Duration::from_nanos(5), "not before it was asked from");
+    }
 }

@@ -170,8 +170,7 @@ fn wait_first(session: &Session<'_>, bed: &Bed) -> Result<(), TesterError> {
 fn wait_last(session: &Session<'_>, bed: &Bed, quiet: Duration) -> Result<(), TesterError> {
     let (start_ns, until) = (clock::monotonic_ns(), Instant::now() + session.options.wait + quiet);
     loop {
-        let last_ns = bed.last_ns()?.max(start_ns);
-        if Duration::from_nanos(clock::monotonic_ns().saturating_sub(last_ns)) >= quiet {
+        if bed.silence(start_ns)? >= quiet {
             return Ok(());
         }
         bed.check_stop()?;
