@@ -81,6 +81,18 @@ impl Mapping {
         // SAFETY: in range, initialised by the kernel, and not written meanwhile as the caller promises.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), len) }
     }
+
+    /// The bytes at `offset`, to be written. Panics if they are out of range.
+    ///
+    /// # Safety
+    /// Nobody else, the kernel and other processes included, reads or writes these bytes while the slice lives.
+    pub unsafe fn bytes_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        assert!(offset <= self.len && len <= self.len - offset, "{len} bytes at {offset} of {}", self.len);
+        // SAFETY: in range by the assertion.
+        let start = unsafe { self.base.add(offset) };
+        // SAFETY: in range, initialised by the kernel, and ours alone meanwhile as the caller promises.
+        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) }
+    }
 }
 
 impl Drop for Mapping {

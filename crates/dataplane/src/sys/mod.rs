@@ -8,3 +8,4 @@ pub mod packet;
 pub mod ring;
 pub mod sendmmsg;
 pub mod sockopt;
+pub mod transmit_ring;

@@ -167,11 +167,11 @@ fn interface_filter(ifindexes: &[u32]) -> Vec<SockFilter> {
     program
 }
 
-fn to_u32(n: usize) -> io::Result<u32> {
+pub(super) fn to_u32(n: usize) -> io::Result<u32> {
     u32::try_from(n).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "ring larger than 4 GiB"))
 }
 
-fn set<T>(fd: BorrowedFd<'_>, option: i32, value: &T) -> io::Result<()> {
+pub(super) fn set<T>(fd: BorrowedFd<'_>, option: i32, value: &T) -> io::Result<()> {
     let length = size_of::<T>() as libc::socklen_t;
     // SAFETY: `value` is initialised, lives across the call and is passed with its own length.
     let done = unsafe {

@@ -11,10 +11,12 @@ use std::os::fd::AsFd;
 
 use dataplane::sys::blast;
 use dataplane::sys::sendmmsg::{Outgoing, sendmmsg};
+use dataplane::sys::transmit_ring::{TransmitRing, VNET_HEADER_BYTES};
 use mcast::InterfaceName;
 use mcast::wire::{Addresses, Protocol, datagram};
 use socket2::{Domain, Socket, Type};
 
+use super::pacing::BURST_MAX;
 use super::target::{Interface, Target};
 use super::transmit::Headers;
 
@@ -24,8 +26,6 @@ const UDP_HEADER_BYTES: usize = 8;
 const UDP_CHECKSUM_OFFSET: usize = 6;
 
 const ETHERNET_HEADER_BYTES: usize = 14;
-
-const VNET_HEADER_BYTES: usize = 10;
 
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the checksum field holds the pseudo-header's sum only.
 const NEEDS_CSUM: u8 = 1;
@@ -37,9 +37,14 @@ const GSO_UDP_SEGMENTS: u8 = 5;
 /// otherwise).
 const CUT_FROM_BYTES: usize = 65_536;
 
+/// Bursts that may be under way in the device.
+const RING_BURSTS: usize = 4;
+
 /// A packet socket and each flow's headers.
 #[derive(Debug)]
 pub(super) struct FrameSocket {
+    ring: TransmitRing,
+    /// For bursts that are handed over as one frame, which no slot would hold.
     socket: Socket,
     interface: InterfaceName,
     origin: Origin,
@@ -95,10 +100,14 @@ impl FrameSocket {
         };
         let flows = (0..target.flows()).map(flow).collect::<io::Result<_>>()?;
         let origin = Origin { link, port, flows, headers };
+        let layout = origin.layout(headers.size)?;
+        let header_bytes = layout.prefixes.iter().map(Vec::len).max().unwrap_or_default();
+        let frame_bytes = header_bytes - VNET_HEADER_BYTES + headers.size;
         Ok(Self {
+            ring: TransmitRing::open(interface.index, frame_bytes, RING_BURSTS * BURST_MAX as usize)?,
             socket: blast::frame_socket(interface.index)?,
             interface: interface.name.clone(),
-            layouts: vec![origin.layout(headers.size)?],
+            layouts: vec![layout],
             origin,
             cutting: Cutting::Untried,
         })
@@ -124,13 +133,14 @@ impl FrameSocket {
             return Ok(flows.len());
         }
         let Layout { size, prefixes } = &self.layouts[0];
-        let parts: Vec<_> = flows
-            .iter()
-            .zip(payloads.chunks_exact(*size))
-            .map(|(flow, payload)| [IoSlice::new(&prefixes[usize::from(*flow)]), IoSlice::new(payload)])
-            .collect();
-        let frames: Vec<_> = parts.iter().map(|parts| Outgoing { to: None, parts, control: &[] }).collect();
-        sendmmsg(self.socket.as_fd(), &frames, 0)
+        let frames = flows.iter().zip(payloads.chunks_exact(*size));
+        let fits = |(flow, payload): (&u16, &[u8])| self.ring.push(&prefixes[usize::from(*flow)], payload);
+        if frames.map(fits).take_while(|pushed| *pushed).count() == 0 {
+            // All slots are under way still.
+            self.ring.wait()?;
+            return Ok(0);
+        }
+        self.ring.send()
     }
 
     /// Sends `packets` of the one flow as a frame for the kernel to cut. On an error nothing went.
