@@ -252,6 +252,7 @@ mod tests {
             dscp: Some(34),
             batch: None,
             mtu: 1500,
+            frames: None,
         };
         let datagram = Datagram {
             source: "10.0.0.1".parse().unwrap(),

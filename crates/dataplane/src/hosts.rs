@@ -177,6 +177,7 @@ mod tests {
             dscp: None,
             batch: None,
             mtu: 1500,
+            frames: None,
         }
     }
 

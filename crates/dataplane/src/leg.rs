@@ -10,10 +10,11 @@ use rustc_hash::FxHashMap;
 use crate::batch::{Batch, ECN_MASK, Kept, SEGMENTS_MAX};
 use crate::counters::{Counters, LegCounter, WorkerCounter};
 use crate::envelope::Envelope;
+use crate::frame::{Head, Run};
 use crate::hosts::Hosts;
 use crate::raw::{self, Identifications};
 use crate::sys::ring::Ring;
-use crate::table::{LegEntry, SourceChoice};
+use crate::table::{FramesEntry, LegEntry, SourceChoice};
 
 /// Single datagrams after which a leg that gave segments up tries them again: what refused them, as an MTU that dipped,
 /// may be over without a new table. A refusal costs one system call and no datagram.
@@ -68,6 +69,8 @@ pub enum Way {
 pub struct Bursts {
     /// The headers of all of them.
     pub envelope: Envelope,
+    /// The hardware address they leave from, as whole frames; absent: as datagrams.
+    pub link: Option<[u8; 6]>,
     /// Number of the socket.
     pub socket: u32,
     /// Most datagrams in each, at least 1.
@@ -111,7 +114,10 @@ impl Leg {
             SourceChoice::Address(source) => Some(source),
         };
         let destination = SocketAddr::new(self.entry.address, port);
-        let source_port = self.entry.keeps_port().then_some(kept.source_port);
+        let source_port = match self.entry.frames {
+            Some(_) => Some(self.entry.sport.unwrap_or(kept.source_port)),
+            None => self.entry.keeps_port().then_some(kept.source_port),
+        };
         Some(Envelope { destination, ifindex: self.entry.ifindex, source, source_port, ttl, traffic_class })
     }
 
@@ -126,7 +132,8 @@ impl Leg {
             self.refused(batch.count(), &io::Error::from_raw_os_error(libc::EADDRNOTAVAIL), egress);
             return Way::Refused;
         }
-        if self.entry.keeps_port() {
+        let frames = self.frames(batch);
+        if frames.is_none() && self.entry.keeps_port() {
             return Way::Apart;
         }
         if !self.segments {
@@ -139,7 +146,13 @@ impl Leg {
         } else {
             1
         };
-        Way::Bursts(Bursts { envelope, socket: self.entry.socket, most })
+        let (link, socket) = (frames.map(|frames| frames.link), frames.map(|frames| frames.socket));
+        Way::Bursts(Bursts { envelope, link, socket: socket.unwrap_or(self.entry.socket), most })
+    }
+
+    /// How a batch leaves as frames; absent: it does not, as where its datagrams have to be fragmented.
+    fn frames(&self, batch: &Batch) -> Option<FramesEntry> {
+        self.entry.frames.filter(|_| batch.segment() <= self.whole_bytes)
     }
 
     /// Counts a part of a batch as sent.
@@ -169,6 +182,9 @@ impl Leg {
         egress: Egress<'_>,
     ) -> Taken {
         let segmented = part.len() > 1;
+        if self.frames(batch).is_some() {
+            return self.frame_failed(&error, batch, payloads, part, egress);
+        }
         let mut error = error;
         // The socket is shared by legs, and each ICMP error that came back for any of them is reported once, by
         // whichever send comes next, which is then not carried out. It is sent again, and while more of them come again.
@@ -204,6 +220,28 @@ impl Leg {
         Taken::default()
     }
 
+    /// The same of a frame: no ICMP error comes back to its socket.
+    fn frame_failed(
+        &mut self,
+        error: &io::Error,
+        batch: &Batch,
+        payloads: &[u8],
+        part: &Range<usize>,
+        egress: Egress<'_>,
+    ) -> Taken {
+        if part.len() > 1 && refuses_segments(error) {
+            return self.each_apart(batch, payloads, part, egress);
+        }
+        // The device's MTU is smaller than that of the table, so it has to be fragmented.
+        if error.raw_os_error() == Some(libc::EMSGSIZE)
+            && self.submit_datagrams(batch, payloads, part, egress).is_ok()
+        {
+            return self.took(batch, part, egress);
+        }
+        self.refused(part.len(), error, egress);
+        Taken::default()
+    }
+
     /// Sends each datagram of a batch by itself, and counts the outcome.
     pub fn send_apart(&mut self, batch: &Batch, payloads: &[u8], egress: Egress<'_>) -> Taken {
         self.each_apart(batch, payloads, &(0..batch.count()), egress)
@@ -228,6 +266,24 @@ impl Leg {
     }
 
     fn submit(
+        &self,
+        batch: &Batch,
+        payloads: &[u8],
+        part: &Range<usize>,
+        egress: Egress<'_>,
+    ) -> io::Result<()> {
+        let Some(frames) = self.frames(batch) else {
+            return self.submit_datagrams(batch, payloads, part, egress);
+        };
+        let Some(envelope) = batch.kept().and_then(|kept| self.envelope(kept)) else { return Ok(()) };
+        let head = Head::new(frames.link, &envelope, Run::of(batch, part, egress.identifications))?;
+        match egress.sockets.get(&frames.socket) {
+            Some(socket) => head.send(socket.as_fd(), &payloads[batch.bytes(part)]),
+            None => Err(io::Error::from_raw_os_error(libc::EBADF)),
+        }
+    }
+
+    fn submit_datagrams(
         &self,
         batch: &Batch,
         payloads: &[u8],

@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod flows;
 pub mod forward;
 pub mod fragments;
+pub mod frame;
 pub mod hosts;
 pub mod ipc;
 pub mod leg;

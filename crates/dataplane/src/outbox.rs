@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use crate::batch::{Batch, SEND_BYTES_MAX};
 use crate::counters::LegCounter;
 use crate::envelope::{Addressed, FLAGS};
+use crate::frame::{Head, Run};
 use crate::leg::{Bursts, Egress, Leg, Taken, Way, charge_returned};
 use crate::round::{Fate, Round};
 use crate::sys::ring::{Ring, Span};
@@ -52,7 +53,31 @@ struct Burst {
     leg: usize,
     socket: u32,
     part: Range<usize>,
-    addressed: Addressed,
+    before: Before,
+}
+
+/// What stands before a burst's payloads.
+#[derive(Debug)]
+enum Before {
+    Addressed(Addressed),
+    Head(Head),
+}
+
+impl Before {
+    fn parts<'a>(&'a self, payloads: &'a [u8]) -> [IoSlice<'a>; 2] {
+        match self {
+            Self::Addressed(_) => [&[], payloads],
+            Self::Head(head) => [head.as_bytes(), payloads],
+        }
+        .map(IoSlice::new)
+    }
+
+    fn outgoing<'a>(&'a self, parts: &'a [IoSlice<'a>; 2]) -> Outgoing<'a> {
+        match self {
+            Self::Addressed(addressed) => addressed.outgoing(&parts[1..]),
+            Self::Head(_) => Outgoing { to: None, parts, control: &[] },
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -170,30 +195,38 @@ impl Outbox {
         flows: &mut [Outputs],
         egress: Egress<'_>,
     ) {
-        let batch = &self.batches[at].batch;
-        let (count, segment) = (batch.count(), u16::try_from(batch.segment()).ok());
+        let count = self.batches[at].batch.count();
         for start in (0..count).step_by(bursts.most) {
             let other = self.bursts.first().is_some_and(|first| first.socket != bursts.socket);
             if other || self.bursts.len() == BURSTS_MAX {
                 self.submit(flows, egress);
             }
             let part = start..(start + bursts.most).min(count);
-            let addressed = bursts.envelope.address(segment.filter(|_| part.len() > 1));
-            self.bursts.push(Burst { batch: at, leg, socket: bursts.socket, part, addressed });
+            let Posted { flow, batch, payloads, fate } = &mut self.batches[at];
+            match before(bursts, batch, &part, egress) {
+                Ok(before) => {
+                    self.bursts.push(Burst { batch: at, leg, socket: bursts.socket, part, before });
+                }
+                Err(error) => {
+                    let leg = &mut flows[*flow as usize].legs[leg];
+                    let payloads = payloads.bytes(egress.ring, &self.arena);
+                    *fate = fate.or(Fate::Tried(leg.failed(error, batch, payloads, &part, egress)));
+                }
+            }
         }
     }
 
     /// Hands the bursts to the kernel.
     fn submit(&mut self, flows: &mut [Outputs], egress: Egress<'_>) {
         let Self { bursts, batches, arena, .. } = self;
-        let mut slices = [[IoSlice::new(&[])]; BURSTS_MAX];
-        for (burst, slice) in bursts.iter().zip(&mut slices) {
+        let mut parts = [[IoSlice::new(&[]); 2]; BURSTS_MAX];
+        for (burst, parts) in bursts.iter().zip(&mut parts) {
             let Posted { batch, payloads, .. } = &batches[burst.batch];
-            *slice = [IoSlice::new(&payloads.bytes(egress.ring, arena)[batch.bytes(&burst.part)])];
+            *parts = burst.before.parts(&payloads.bytes(egress.ring, arena)[batch.bytes(&burst.part)]);
         }
         let mut messages = [Outgoing { to: None, parts: &[], control: &[] }; BURSTS_MAX];
-        for ((burst, slice), message) in bursts.iter().zip(&slices).zip(&mut messages) {
-            *message = burst.addressed.outgoing(slice);
+        for ((burst, parts), message) in bursts.iter().zip(&parts).zip(&mut messages) {
+            *message = burst.before.outgoing(parts);
         }
         let mut rest = &bursts[..];
         while let [first, others @ ..] = rest {
@@ -227,5 +260,19 @@ impl Outbox {
             }
         }
         bursts.clear();
+    }
+}
+
+/// What stands before a part of a batch.
+fn before(bursts: &Bursts, batch: &Batch, part: &Range<usize>, egress: Egress<'_>) -> io::Result<Before> {
+    match bursts.link {
+        Some(link) => {
+            let run = Run::of(batch, part, egress.identifications);
+            Head::new(link, &bursts.envelope, run).map(Before::Head)
+        }
+        None => {
+            let segment = if part.len() > 1 { u16::try_from(batch.segment()).ok() } else { None };
+            Ok(Before::Addressed(bursts.envelope.address(segment)))
+        }
     }
 }

@@ -41,7 +41,12 @@ impl Identifications {
 
     /// The next one.
     pub fn draw(&self) -> u32 {
-        self.next.replace(self.next.get().wrapping_add(self.stride))
+        self.draw_run(1)
+    }
+
+    /// The first of so many, each one more than that before it, as the kernel numbers what it cuts.
+    pub fn draw_run(&self, count: u32) -> u32 {
+        self.next.replace(self.next.get().wrapping_add(self.stride.wrapping_mul(count)))
     }
 }
 

@@ -103,9 +103,25 @@ pub struct LegEntry {
     pub batch: Option<u8>,
     /// MTU of the way out, bytes from the IP header on: longer datagrams are fragmented by the kernel.
     pub mtu: u32,
+    /// How its datagrams leave as whole frames; absent: they do not.
+    pub frames: Option<FramesEntry>,
+}
+
+/// Whole Ethernet frames to a group. The source address of such a leg is not the kernel's to pick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FramesEntry {
+    /// Number of the packet socket they leave by, bound to the leg's interface.
+    pub socket: u32,
+    /// That interface's own hardware address.
+    pub link: [u8; 6],
 }
 
 impl LegEntry {
+    /// Numbers of the sockets it needs.
+    pub fn sockets(&self) -> impl Iterator<Item = u32> {
+        [Some(self.socket), self.frames.map(|frames| frames.socket)].into_iter().flatten()
+    }
+
     /// Whether its datagrams keep the packet's source port, and leave by a raw socket.
     pub fn keeps_port(&self) -> bool {
         self.sport.is_none()
@@ -141,6 +157,7 @@ mod tests {
             dscp: Some(34),
             batch: Some(1),
             mtu: 1500,
+            frames: Some(FramesEntry { socket: 5, link: [2, 0, 0, 0, 0, 1] }),
         };
         let key = FlowKey { ifindex: 4, address: "239.1.1.1".parse().unwrap(), source: None, port: Some(5) };
         let own = vec!["10.0.0.1:4000".parse().unwrap()];

@@ -21,7 +21,7 @@ use crate::moderation::Moderation;
 use crate::raw::Identifications;
 use crate::sandbox;
 use crate::sys::ring::Ring;
-use crate::table::Table;
+use crate::table::{LegEntry, Table};
 
 /// Rounds between two looks at the control socket while frames keep coming.
 const ROUNDS_PER_CONTROL: u32 = 64;
@@ -272,7 +272,7 @@ impl Worker {
                     .map_err(|error| WorkerError::Setup { what: "read the forwarding table", error })?;
                 // What came back so far is for legs there are no more.
                 self.charge_returned();
-                let used: FxHashSet<u32> = table.legs().map(|leg| leg.socket).collect();
+                let used: FxHashSet<u32> = table.legs().flat_map(LegEntry::sockets).collect();
                 self.sockets.retain(|number, _| used.contains(number));
                 let generation = table.generation;
                 self.say(

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::leg::BATCH_MAX;
-use crate::{Engine, Flow, Leg, LegSource, Rule};
+use crate::{Engine, Flow, Leg, LegSource, Rule, SendAs};
 
 /// Most outputs a rule may have.
 pub const OUTPUTS_MAX: usize = 1024;
@@ -89,6 +89,11 @@ pub enum RuleError {
     /// A burst above what the kernel takes.
     #[error("output {0} has a batch above {BATCH_MAX}: write 1 to {BATCH_MAX}, or leave it out for no limit")]
     Batch(Leg),
+    /// Frames to a host, whose link address only the kernel knows.
+    #[error(
+        "output {0} is a host, whose link address is the kernel's to know: send=frames is for groups, leave it out"
+    )]
+    FramesToHost(Leg),
     /// An engine this version does not have.
     #[error("engine {0} is not in this version: write auto or userspace")]
     Engine(Engine),
@@ -207,6 +212,9 @@ impl Leg {
         }
         if self.batch.is_some_and(|batch| batch.get() > BATCH_MAX) {
             faults.push(RuleError::Batch(output()));
+        }
+        if self.send == SendAs::Frames && !self.address.is_multicast() {
+            faults.push(RuleError::FramesToHost(output()));
         }
         faults
     }

@@ -106,10 +106,13 @@ pub enum EndpointError {
     /// Not a burst the kernel takes.
     #[error("batch={0} is refused: write 1 (no bursts) to 64 datagrams; left out, there is no limit")]
     Batch(String),
+    /// Nothing a leg can hand to the kernel.
+    #[error("send={0} is refused: write send=datagrams or send=frames")]
+    Send(String),
 }
 
 /// The options of a leg, as messages list them.
-const LEG_OPTIONS: &str = "source, sport, ttl, dscp, batch";
+const LEG_OPTIONS: &str = "source, sport, ttl, dscp, batch, send";
 
 impl FromStr for Endpoint {
     type Err = EndpointError;

@@ -357,6 +357,7 @@ fn table_keys(error: &RuleError) -> &'static [&'static str] {
             &["source"]
         }
         RuleError::Batch(_) => &["batch"],
+        RuleError::FramesToHost(_) => &["send"],
         RuleError::InputPort(_)
         | RuleError::NoOutputs
         | RuleError::TooManyOutputs(_)

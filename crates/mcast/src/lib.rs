@@ -26,7 +26,7 @@ pub use cores::{CoreList, CoreListError};
 pub use endpoint::{Endpoint, EndpointError};
 pub use file::{FileError, Mistake, RuleFile};
 pub use flow::Flow;
-pub use leg::{Dscp, Leg, LegSource, SourcePort, Ttl};
+pub use leg::{Dscp, Leg, LegSource, SendAs, SourcePort, Ttl};
 pub use name::{InterfaceName, NameError, RuleName};
 pub use rule::{Engine, EngineError, Rule};
 pub use set::{Diff, RULES_MAX, RuleSet, SetError, SetFault};

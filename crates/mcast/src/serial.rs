@@ -16,7 +16,7 @@ use serde::ser::{Serialize, Serializer};
 use crate::endpoint::{parse_address, parse_port};
 use crate::leg::parse_batch;
 use crate::{
-    CoreList, Dscp, Endpoint, EndpointError, Engine, Flow, InterfaceName, Leg, LegSource, RuleName,
+    CoreList, Dscp, Endpoint, EndpointError, Engine, Flow, InterfaceName, Leg, LegSource, RuleName, SendAs,
     SourcePort, Ttl,
 };
 
@@ -110,7 +110,7 @@ serde_by_notation_or_table! {
     Flow, FlowTable: "an input: a string such as \"239.1.1.1%eth0:5000\", or a table of interface, group or \
         address, port, source",
     Leg, LegTable: "an output: a string such as \"239.2.2.2%eth1:6000,ttl=16\", or a table of group or address, \
-        interface, port, source, sport, ttl, dscp, batch",
+        interface, port, source, sport, ttl, dscp, batch, send",
 }
 
 #[derive(serde::Deserialize)]
@@ -149,6 +149,7 @@ struct LegTable {
     ttl: Option<Scalar<Ttl>>,
     dscp: Option<Scalar<Dscp>>,
     batch: Option<Scalar<Batch>>,
+    send: Option<Scalar<SendAs>>,
 }
 
 impl TryFrom<LegTable> for Leg {
@@ -163,6 +164,7 @@ impl TryFrom<LegTable> for Leg {
             ttl: table.ttl.map(|ttl| ttl.0).unwrap_or_default(),
             dscp: table.dscp.map(|dscp| dscp.0),
             batch: table.batch.map(|Scalar(Batch(batch))| batch),
+            send: table.send.map(|send| send.0).unwrap_or_default(),
             ..Self::new(address, table.interface, port)
         })
     }

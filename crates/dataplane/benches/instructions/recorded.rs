@@ -114,6 +114,7 @@ fn table(shape: Shape, port: u16) -> Table {
             dscp: None,
             batch: None,
             mtu: 65_535,
+            frames: None,
         };
         let key = FlowKey { ifindex: IFINDEX, address: group(rule).into(), source: None, port: Some(PORT) };
         FlowEntry { key, slot: first, legs: (0..shape.outputs).map(leg).collect(), pending: Vec::new() }

@@ -42,7 +42,7 @@ fn canonical_forms_stay() {
         "10.0.0.100:6000",
         "[ff3e::2]%eth2:6000",
         "239.2.2.2%eth1",
-        "239.2.2.2%eth1,source=keep,sport=7,ttl=decrement,dscp=0,batch=64",
+        "239.2.2.2%eth1,source=keep,sport=7,ttl=decrement,dscp=0,batch=64,send=frames",
         "[ff3e::2]%eth2,source=[2001:db8::1],sport=keep",
     ] {
         assert_eq!(written::<Leg>(text), text);
@@ -55,7 +55,7 @@ fn other_forms_become_canonical() {
     assert_eq!(written::<Flow>("[ff02:0:0::1]%eth0:06000"), "[ff02::1]%eth0:6000");
     assert_eq!(written::<Leg>("[ff02::1%eth0]"), "[ff02::1]%eth0");
     assert_eq!(
-        written::<Leg>("239.2.2.2%eth1:6000,batch=1,ttl=64,sport=9,source=interface"),
+        written::<Leg>("239.2.2.2%eth1:6000,batch=1,ttl=64,send=datagrams,sport=9,source=interface"),
         "239.2.2.2%eth1:6000,sport=9,batch=1"
     );
     assert_eq!(written::<Leg>("[ff3e::2]%eth2,source=2001:db8::1"), "[ff3e::2]%eth2,source=[2001:db8::1]");
@@ -110,7 +110,7 @@ fn bad_outputs_are_refused_with_the_remedy() {
         ("[fe80::1]@[ff02::1]%eth0,ttl=3", "write [ff02::1]%eth0,source=[fe80::1]"),
         (
             "239.1.1.1%eth0,",
-            "\"\" is not an option: write KEY=VALUE with one of source, sport, ttl, dscp, batch",
+            "\"\" is not an option: write KEY=VALUE with one of source, sport, ttl, dscp, batch, send",
         ),
         ("239.1.1.1%eth0,ttl", "\"ttl\" is not an option"),
         ("239.1.1.1%eth0,tos=3", "there is no output option \"tos\""),
@@ -124,6 +124,7 @@ fn bad_outputs_are_refused_with_the_remedy() {
         ("239.1.1.1%eth0,dscp=64", "dscp=64 is refused: write a code point from 0 to 63"),
         ("239.1.1.1%eth0,batch=0", "batch=0 is refused: write 1 (no bursts) to 64"),
         ("239.1.1.1%eth0,batch=65", "batch=65 is refused"),
+        ("239.1.1.1%eth0,send=packets", "send=packets is refused: write send=datagrams or send=frames"),
     ] {
         let message = refused::<Leg>(text);
         assert!(message.contains(words), "{text:?}: {message}");

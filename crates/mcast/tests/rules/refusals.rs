@@ -103,6 +103,10 @@ fn bad_wholes_are_refused() {
     burst.outputs[0].batch = std::num::NonZeroU8::new(65);
     let message = burst.check().unwrap_err().to_string();
     assert!(message.contains("write 1 to 64"), "{message}");
+
+    rule("a", GROUP, &["239.2.2.2%eth1,send=frames"]).check().unwrap();
+    let message = rule("a", GROUP, &["10.0.0.1%eth1,send=frames"]).check().unwrap_err().to_string();
+    assert!(message.contains("send=frames is for groups"), "{message}");
 }
 
 #[test]

@@ -35,8 +35,8 @@ fn tables_read_like_strings() {
         (r#"{"group":"239.2.2.2","interface":"eth1"}"#, "239.2.2.2%eth1"),
         (r#"{"address":"10.0.0.1","source":"interface","ttl":64}"#, "10.0.0.1"),
         (
-            r#"{"group":"239.2.2.2","interface":"eth1","port":6000,"source":"keep","sport":7,"ttl":"decrement","dscp":34,"batch":1}"#,
-            "239.2.2.2%eth1:6000,source=keep,sport=7,ttl=decrement,dscp=34,batch=1",
+            r#"{"group":"239.2.2.2","interface":"eth1","port":6000,"source":"keep","sport":7,"ttl":"decrement","dscp":34,"batch":1,"send":"frames"}"#,
+            "239.2.2.2%eth1:6000,source=keep,sport=7,ttl=decrement,dscp=34,batch=1,send=frames",
         ),
         (
             r#"{"group":"ff3e::2","interface":"eth1","source":"2001:db8::1","sport":"keep","ttl":16}"#,

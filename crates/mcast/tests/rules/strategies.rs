@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::{NonZeroU8, NonZeroU16};
 
-use mcast::{Dscp, Endpoint, Flow, InterfaceName, Leg, LegSource, SourcePort, Ttl};
+use mcast::{Dscp, Endpoint, Flow, InterfaceName, Leg, LegSource, SendAs, SourcePort, Ttl};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -53,11 +53,13 @@ pub(crate) fn leg() -> impl Strategy<Value = Leg> {
         ttl(),
         option::of((0u8..64).prop_filter_map("six bits", Dscp::new)),
         option::of((1u8..=64).prop_filter_map("not zero", NonZeroU8::new)),
+        prop_oneof![Just(SendAs::Datagrams), Just(SendAs::Frames)],
     );
     (address(), option::of(interface()), option::of(port()), options).prop_map(
-        |(address, interface, port, (source, sport, ttl, dscp, batch))| {
+        |(address, interface, port, (source, sport, ttl, dscp, batch, send))| {
             let mut leg = Leg::new(address, interface, port);
-            (leg.source, leg.sport, leg.ttl, leg.dscp, leg.batch) = (source, sport, ttl, dscp, batch);
+            (leg.source, leg.sport, leg.ttl, leg.dscp) = (source, sport, ttl, dscp);
+            (leg.batch, leg.send) = (batch, send);
             leg
         },
     )

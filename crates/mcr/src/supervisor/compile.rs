@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU16};
 
-use dataplane::table::{FlowEntry, FlowKey, LegEntry, SourceChoice, Table};
-use mcast::{Flow, InterfaceName, Leg, LegSource, Rule, RuleName, SourcePort, Ttl};
+use dataplane::table::{FlowEntry, FlowKey, FramesEntry, LegEntry, SourceChoice, Table};
+use mcast::{Flow, InterfaceName, Leg, LegSource, Rule, RuleName, SendAs, SourcePort, Ttl};
 
-use super::egress::{EgressKey, EgressSockets};
+use super::egress::{EgressKey, EgressSockets, Kind};
 use super::links::Interfaces;
 use super::membership::Join;
 use super::slots::{RuleSlots, Slots};
@@ -195,10 +195,10 @@ impl Surroundings<'_> {
         };
         let raw = leg.keeps_port();
         let transparent = leg.source != LegSource::Interface && !raw;
-        let key = EgressKey { ipv6: leg.address.is_ipv6(), ifindex, sport, transparent, raw };
-        let socket = self.sockets.number(key);
-        self.refused |= socket.is_err();
-        let socket = socket.map_err(|error| error.to_string())?;
+        let kind = if raw { Kind::Ip } else { Kind::Udp };
+        let socket =
+            self.socket(EgressKey { ipv6: leg.address.is_ipv6(), ifindex, sport, transparent, kind })?;
+        let frames = self.frames(leg)?;
         Ok(LegEntry {
             slot,
             socket,
@@ -207,7 +207,9 @@ impl Surroundings<'_> {
             ifindex,
             source: match leg.source {
                 // What makes its own headers knows no port but the packet's, and no address but this.
-                LegSource::Interface if raw => picked.map_or(SourceChoice::Kernel, SourceChoice::Address),
+                LegSource::Interface if raw || frames.is_some() => {
+                    picked.map_or(SourceChoice::Kernel, SourceChoice::Address)
+                }
                 LegSource::Interface => SourceChoice::Kernel,
                 LegSource::Keep => SourceChoice::Keep,
                 LegSource::Address(address) => SourceChoice::Address(address),
@@ -225,7 +227,31 @@ impl Surroundings<'_> {
             dscp: leg.dscp.map(mcast::Dscp::value),
             batch: leg.batch.map(NonZeroU8::get),
             mtu,
+            frames,
         })
+    }
+
+    /// How a leg's datagrams leave as frames, where it asks for that.
+    fn frames(&mut self, leg: &Leg) -> Result<Option<FramesEntry>, String> {
+        let (SendAs::Frames, Some(name)) = (leg.send, &leg.interface) else { return Ok(None) };
+        let interface = self.interfaces.by_name(name.as_str()).ok_or_else(|| absent(name))?;
+        let not_ethernet =
+            || format!("interface {name} is not Ethernet and takes no such frames: leave send=frames out");
+        let link = interface.ethernet.ok_or_else(not_ethernet)?;
+        let socket = self.socket(EgressKey {
+            ipv6: false,
+            ifindex: Some(interface.index),
+            sport: None,
+            transparent: false,
+            kind: Kind::Frames,
+        })?;
+        Ok(Some(FramesEntry { socket, link }))
+    }
+
+    fn socket(&mut self, key: EgressKey) -> Result<u32, String> {
+        let socket = self.sockets.number(key);
+        self.refused |= socket.is_err();
+        socket.map_err(|error| error.to_string())
     }
 
     fn input_ifindex(&self, name: &InterfaceName) -> Result<u32, String> {

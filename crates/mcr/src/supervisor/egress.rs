@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::net::sockopt::socket_send_buffer_size;
 use socket2::Domain;
 
-use super::sources::{self, SocketError, raw_socket};
+use super::sources::{self, SocketError, frame_socket, raw_socket};
 
 /// Bytes of send buffer a socket asks for: a burst of super-frames to a slow device waits here, not in the ring.
 pub const SEND_BUFFER_BYTES: usize = 8 << 20;
@@ -26,8 +26,19 @@ pub struct EgressKey {
     pub sport: Option<NonZeroU16>,
     /// Whether it may send from addresses that are not the host's.
     pub transparent: bool,
-    /// Whether the worker makes IP and UDP headers itself: then it has no port, and any source.
-    pub raw: bool,
+    /// What it takes.
+    pub kind: Kind,
+}
+
+/// What an egress socket takes of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Payloads.
+    Udp,
+    /// IP packets: it has no port, and any source.
+    Ip,
+    /// Whole frames of either family for its interface.
+    Frames,
 }
 
 #[derive(Debug, Clone)]
@@ -65,10 +76,10 @@ impl EgressSockets {
         if let Some(socket) = self.sockets.get(&key) {
             return Ok(socket.number);
         }
-        let fd = if key.raw {
-            raw_socket(key.ipv6, SEND_BUFFER_BYTES)?
-        } else {
-            open(key.ipv6, Some(key.sport.unwrap_or(self.port)), key.transparent)?.fd
+        let fd = match key.kind {
+            Kind::Udp => open(key.ipv6, Some(key.sport.unwrap_or(self.port)), key.transparent)?.fd,
+            Kind::Ip => raw_socket(key.ipv6, SEND_BUFFER_BYTES)?,
+            Kind::Frames => frame_socket(key.ifindex.unwrap_or(0), SEND_BUFFER_BYTES)?,
         };
         let number = self.next;
         self.next += 1;

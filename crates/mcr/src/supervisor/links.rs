@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
@@ -69,6 +71,8 @@ pub struct Interface {
     pub mtu: u32,
     /// Whether it is a loopback device.
     pub loopback: bool,
+    /// Its own hardware address, where it is Ethernet.
+    pub ethernet: Option<[u8; 6]>,
     /// Its own addresses, also those still checked for duplicates.
     pub addresses: Vec<IpAddr>,
     /// The device it is a part of.
@@ -193,6 +197,7 @@ fn parse_link(link: LinkMessage) -> (Interface, Option<(u32, Role)>) {
         carrier_losses: 0,
         mtu: 0,
         loopback: flags.contains(LinkFlags::Loopback),
+        ethernet: None,
         addresses: Vec::new(),
         master: None,
     };
@@ -201,6 +206,9 @@ fn parse_link(link: LinkMessage) -> (Interface, Option<(u32, Role)>) {
     for attribute in link.attributes {
         match attribute {
             LinkAttribute::IfName(name) => interface.name = name,
+            LinkAttribute::Address(address) if link.header.link_layer_type == LinkLayerType::Ether => {
+                interface.ethernet = address.try_into().ok();
+            }
             LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
             LinkAttribute::CarrierDownCount(times) => interface.carrier_losses = times,
             LinkAttribute::Controller(index) => master = Some(index),

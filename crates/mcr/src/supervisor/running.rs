@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dataplane::table::Table;
+use dataplane::table::{LegEntry, Table};
 use mcast::{Rule, RuleFile, RuleName, RuleSet, WorkerOptions};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -393,5 +393,5 @@ impl Running {
 
 /// The sockets a table names.
 fn named(table: &Table) -> HashSet<u32> {
-    table.legs().map(|leg| leg.socket).collect()
+    table.legs().flat_map(LegEntry::sockets).collect()
 }

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::os::fd::OwnedFd;
 
+use dataplane::sys::blast;
 use dataplane::sys::sockopt::set_recverr;
 use rustix::io::Errno;
 use rustix::net::netdevice::index_to_name;
@@ -310,6 +311,25 @@ pub fn raw_socket(ipv6: bool, send_buffer: usize) -> Result<OwnedFd, SocketError
     open().map_err(|(step, error)| {
         let family = if ipv6 { "IPv6" } else { "IPv4" };
         SocketError { purpose: format!("a raw {family} egress socket"), step, error }
+    })
+}
+
+/// A packet socket that sends whole frames, each behind a `virtio_net_hdr`, on the interface with that index, and receives
+/// nothing.
+///
+/// # Errors
+/// The option the kernel refused.
+pub fn frame_socket(ifindex: u32, send_buffer: usize) -> Result<OwnedFd, SocketError> {
+    let open = || {
+        let socket = blast::frame_socket(ifindex).and_then(spare).map_err(at("socket"))?;
+        socket.set_nonblocking(true).map_err(at("O_NONBLOCK"))?;
+        grant_send_buffer(&socket, send_buffer).map_err(at("SO_SNDBUF"))?;
+        Ok(socket.into())
+    };
+    open().map_err(|(step, error)| SocketError {
+        purpose: format!("a packet socket for frames on interface {ifindex}"),
+        step,
+        error,
     })
 }
 

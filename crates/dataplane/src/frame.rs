@@ -1,0 +1,218 @@
+//! Whole Ethernet frames to groups, sent by a packet socket (packet(7)): the headers are made here, and the kernel is spared
+//! a route, a neighbour and the firewall for each.
+//!
+//! A run of datagrams is one frame that the kernel cuts, or the device: it is told so, and that the UDP checksum is to be
+//! filled in, by the `virtio_net_hdr` before it (linux/virtio_net.h).
+
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+
+use mcast::wire::ethernet::{self, EtherType};
+use mcast::wire::{Addresses, MacAddress, Protocol, ipv4, ipv6, udp};
+
+use crate::batch::Batch;
+use crate::envelope::{Envelope, FLAGS};
+use crate::raw::Identifications;
+use crate::sys::sendmmsg::{Outgoing, sendmmsg};
+
+/// Bytes of `struct virtio_net_hdr`.
+const VNET_HEADER_BYTES: usize = 10;
+
+/// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the checksum field holds the pseudo-header's sum only.
+const NEEDS_CSUM: u8 = 1;
+
+/// `VIRTIO_NET_HDR_GSO_UDP_L4`: UDP datagrams of `gso_size` bytes of payload.
+const GSO_UDP_SEGMENTS: u8 = 5;
+
+/// Where the checksum stands in the UDP header.
+const UDP_CHECKSUM_OFFSET: usize = 6;
+
+const HEAD_BYTES_MAX: usize = VNET_HEADER_BYTES + ethernet::HEADER_LEN + ipv6::HEADER_LEN + udp::HEADER_LEN;
+
+/// All that stands before the payload of a frame.
+#[derive(Debug)]
+pub struct Head {
+    bytes: [u8; HEAD_BYTES_MAX],
+    len: usize,
+}
+
+/// A run of datagrams that leave as one frame.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// Payload bytes of all of them.
+    pub bytes: usize,
+    /// Of each but the last; absent: there is one.
+    pub segment: Option<u16>,
+    /// What tells fragments of the first of them from another's, should a router make any; the kernel counts on.
+    pub identification: u32,
+}
+
+impl Run {
+    /// A part of a batch.
+    pub fn of(batch: &Batch, part: &Range<usize>, identifications: &Identifications) -> Self {
+        let segment = if part.len() > 1 { u16::try_from(batch.segment()).ok() } else { None };
+        let identification = identifications.draw_run(part.len() as u32);
+        Self { bytes: batch.bytes(part).len(), segment, identification }
+    }
+}
+
+impl Head {
+    /// The headers of a run from the interface with hardware address `link`.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the envelope's destination is no group, it has no source, or one of another family, or the run
+    /// is longer than a packet can be.
+    pub fn new(link: [u8; 6], envelope: &Envelope, run: Run) -> io::Result<Self> {
+        let mut head = Self { bytes: [0; HEAD_BYTES_MAX], len: 0 };
+        head.len = fill(&mut head.bytes, link, envelope, run).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(head)
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Sends it with this payload behind it.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2).
+    pub fn send(&self, socket: BorrowedFd<'_>, payload: &[u8]) -> io::Result<()> {
+        let parts = [self.as_bytes(), payload].map(IoSlice::new);
+        sendmmsg(socket, &[Outgoing { to: None, parts: &parts, control: &[] }], FLAGS).map(drop)
+    }
+}
+
+/// Writes the headers, and answers their length.
+fn fill(buffer: &mut [u8; HEAD_BYTES_MAX], link: [u8; 6], envelope: &Envelope, run: Run) -> Option<usize> {
+    let (source, source_port) = envelope.source.zip(envelope.source_port)?;
+    let addresses = Addresses::new(source, envelope.destination.ip())?;
+    let length = u16::try_from(udp::HEADER_LEN + run.bytes).ok()?;
+    let (vnet, rest) = buffer.split_at_mut(VNET_HEADER_BYTES);
+    let ethernet = ethernet::Repr {
+        destination: MacAddress::of_group(envelope.destination.ip())?,
+        source: MacAddress(link),
+        ethertype: if envelope.destination.is_ipv4() { EtherType::IPV4 } else { EtherType::IPV6 },
+    };
+    let rest = ethernet.emit(rest).ok()?;
+    let rest = emit_ip(rest, envelope, &addresses, run)?;
+    rest[..2].copy_from_slice(&source_port.to_be_bytes());
+    rest[2..4].copy_from_slice(&envelope.destination.port().to_be_bytes());
+    rest[4..6].copy_from_slice(&length.to_be_bytes());
+    let partial = addresses.pseudo_header(Protocol::UDP, length).fold();
+    rest[UDP_CHECKSUM_OFFSET..udp::HEADER_LEN].copy_from_slice(&partial.to_be_bytes());
+
+    let unused = rest.len() - udp::HEADER_LEN;
+    let frame_headers = HEAD_BYTES_MAX - VNET_HEADER_BYTES - unused;
+    // In the host's byte order: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset.
+    vnet[0] = NEEDS_CSUM;
+    if let Some(segment) = run.segment {
+        vnet[1] = GSO_UDP_SEGMENTS;
+        vnet[2..4].copy_from_slice(&(frame_headers as u16).to_ne_bytes());
+        vnet[4..6].copy_from_slice(&segment.to_ne_bytes());
+    }
+    vnet[6..8].copy_from_slice(&((frame_headers - udp::HEADER_LEN) as u16).to_ne_bytes());
+    vnet[8..10].copy_from_slice(&(UDP_CHECKSUM_OFFSET as u16).to_ne_bytes());
+    Some(VNET_HEADER_BYTES + frame_headers)
+}
+
+fn emit_ip<'b>(
+    buffer: &'b mut [u8],
+    envelope: &Envelope,
+    addresses: &Addresses,
+    run: Run,
+) -> Option<&'b mut [u8]> {
+    let Envelope { ttl, traffic_class, .. } = *envelope;
+    let payload_len = udp::HEADER_LEN + run.bytes;
+    match *addresses {
+        Addresses::V4 { source, destination } => {
+            let header = ipv4::Repr {
+                source,
+                destination,
+                protocol: Protocol::UDP,
+                ttl,
+                traffic_class,
+                identification: run.identification as u16,
+                // As UDP sockets leave it: a router on the way may fragment.
+                dont_fragment: false,
+                more_fragments: false,
+                fragment_offset: 0,
+                options: &[],
+                payload_len,
+            };
+            header.emit(buffer).ok()
+        }
+        Addresses::V6 { source, destination } => {
+            let header = ipv6::Repr {
+                source,
+                destination,
+                next_header: Protocol::UDP,
+                hop_limit: ttl,
+                traffic_class,
+                flow_label: 0,
+                payload_len,
+            };
+            header.emit(buffer).ok()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mcast::wire::{ChecksumTrust, Datagram};
+
+    use super::*;
+
+    fn envelope(source: &str, to: &str) -> Envelope {
+        Envelope {
+            destination: to.parse().unwrap(),
+            ifindex: Some(2),
+            source: Some(source.parse().unwrap()),
+            source_port: Some(4000),
+            ttl: 7,
+            traffic_class: 0xb9,
+        }
+    }
+
+    #[test]
+    fn head_and_payload_make_a_frame() {
+        for (source, to, link) in [
+            ("192.0.2.1", "239.129.2.3:5000", [1, 0, 0x5e, 1, 2, 3]),
+            ("2001:db8::1", "[ff3e::8000:1]:5000", [0x33, 0x33, 0x80, 0, 0, 1]),
+        ] {
+            let run = Run { bytes: 20, segment: None, identification: 9 };
+            let head = Head::new([2; 6], &envelope(source, to), run).unwrap();
+            let (vnet, frame) = head.as_bytes().split_at(VNET_HEADER_BYTES);
+            assert_eq!((vnet[0], vnet[1], &frame[..6], &frame[6..12]), (1, 0, &link[..], &[2; 6][..]));
+            let packet = [&frame[ethernet::HEADER_LEN..], &[8; 20]].concat();
+            let datagram = Datagram::parse_ip(&packet, ChecksumTrust::Partial).unwrap();
+            assert_eq!(datagram.source, source.parse::<std::net::IpAddr>().unwrap());
+            assert_eq!((datagram.source_port, datagram.destination_port), (4000, 5000));
+            assert_eq!((datagram.ttl, datagram.traffic_class, datagram.payload), (7, 0xb9, &[8; 20][..]));
+        }
+    }
+
+    #[test]
+    fn a_run_says_how_it_is_cut() {
+        let run = Run { bytes: 2900, segment: Some(1400), identification: 0 };
+        let head = Head::new([2; 6], &envelope("192.0.2.1", "239.1.1.1:5000"), run).unwrap();
+        let word = |at: usize| u16::from_ne_bytes([head.as_bytes()[at], head.as_bytes()[at + 1]]);
+        assert_eq!((head.as_bytes()[1], word(2), word(4), word(6), word(8)), (5, 42, 1400, 34, 6));
+    }
+
+    #[test]
+    fn what_makes_no_frame_is_refused() {
+        let run = |bytes| Run { bytes, segment: None, identification: 0 };
+        let group = envelope("192.0.2.1", "239.1.1.1:5000");
+        let sourceless = Envelope { source: None, ..group };
+        for (envelope, bytes) in [
+            (envelope("192.0.2.1", "192.0.2.2:5000"), 1),
+            (envelope("2001:db8::1", "239.1.1.1:5000"), 1),
+            (sourceless, 1),
+            (group, 65_508),
+        ] {
+            assert!(Head::new([2; 6], &envelope, run(bytes)).is_err(), "{envelope:?}, {bytes} bytes");
+        }
+    }
+}
