@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use testbed::{Bridge, Injector, Link, Netns, Probe, Tun, Veth, eventually, rule, skip_unless_available};
+use testbed::{
+    Bridge, Injector, Link, Mac, Netns, Probe, Tun, Veth, eventually, rule, skip_unless_available,
+};
 
 use crate::bed::{Bed, QUIET, SOON};
 use crate::expected::{payload, payloads};
@@ -58,16 +60,21 @@ fn a_bridge_and_a_macvlan_carry_outputs() {
     macvlan.up().unwrap();
     macvlan.offload("tx", false).unwrap();
     let macvlan = with_address(macvlan, "10.10.8.1", 24);
-    let outputs =
-        [format!("239.2.2.7%{}:6007", bridged.name()), format!("239.2.2.8%{}:6008", macvlan.name())];
-    bed.relay.ctl_ok(&["add", "devices", "239.1.1.1%r-in:5000", &outputs[0], &outputs[1]]);
-    bed.relay.wait_state("devices", "active", SOON);
-    let (mut x0, mut d0) = (probe(&behind, 6007), probe(&bed.fan.receivers[0].link, 6008));
-    let sent = payloads(100, 300);
-    send(&bed, &sent);
-    assert_arrive(&mut x0, &sent, "10.10.7.1", "239.2.2.7:6007");
-    assert_arrive(&mut d0, &sent, "10.10.8.1", "239.2.2.8:6008");
-    bed.account().assert_all_relayed(100, 2);
+    for (rule, options, ports) in [("devices", "", [6007, 6008]), ("frames", ",send=frames", [6009, 6010])] {
+        let outputs = [
+            format!("239.2.2.7%{}:{}{options}", bridged.name(), ports[0]),
+            format!("239.2.2.8%{}:{}{options}", macvlan.name(), ports[1]),
+        ];
+        bed.relay.ctl_ok(&["add", rule, "239.1.1.1%r-in:5000", &outputs[0], &outputs[1]]);
+        bed.relay.wait_state(rule, "active", SOON);
+        let (mut x0, mut d0) = (probe(&behind, ports[0]), probe(&bed.fan.receivers[0].link, ports[1]));
+        let sent = payloads(100, 300);
+        send(&bed, &sent);
+        assert_arrive(&mut x0, &sent, "10.10.7.1", &format!("239.2.2.7:{}", ports[0]));
+        assert_arrive(&mut d0, &sent, "10.10.8.1", &format!("239.2.2.8:{}", ports[1]));
+        bed.relay.ctl_ok(&["remove", rule]);
+    }
+    bed.account().assert_all_relayed(200, 2);
     bed.finish();
 }
 
@@ -90,6 +97,11 @@ fn a_tunnel_without_mac_and_multicast_flag_carries_both_families() {
     eventually(SOON, "all legs are active", || {
         bed.rule("tunnel")["legs"].as_array().unwrap().iter().all(|leg| leg["state"] == "active")
     });
+    // Frames it does not take, and says so.
+    bed.relay.ctl_ok(&["add", "framed", "239.1.1.1%r-in:5001", "239.2.2.9%wg0:6007,send=frames"]);
+    bed.relay.wait_state("framed", "pending", SOON);
+    let framed = bed.leg("framed", 0);
+    assert!(framed["reason"].as_str().unwrap().contains("interface wg0 is not Ethernet"), "{framed:#}");
     let mut probes: Vec<_> = (6001..=6006).map(|port| probe(&tun.b, port)).collect();
     let sent = payloads(20, 1200);
     send(&bed, &sent);
@@ -193,7 +205,13 @@ fn a_host_that_is_not_there_costs_its_own_leg_only() {
 #[test]
 fn an_interface_that_goes_down_in_mid_stream_costs_its_own_leg_only() {
     skip_unless_available!();
-    let outputs = ["239.2.2.2%r-out1:6000", "239.2.2.2%r-out2:6000"];
+    for send in ["", ",send=frames"] {
+        an_interface_goes_down(send);
+    }
+}
+
+fn an_interface_goes_down(send: &str) {
+    let outputs = ["239.2.2.2%r-out1:6000", "239.2.2.2%r-out2:6000"].map(|to| format!("{to}{send}"));
     let mut bed = Bed::new("rlg", 2, &rule("flaps", "239.1.1.1%r-in:5000", &outputs));
     let input = Injector::on(&bed.fan.sender.link).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
@@ -231,4 +249,28 @@ fn an_interface_that_goes_down_in_mid_stream_costs_its_own_leg_only() {
     assert_eq!(account.total("sent"), count + of("packets"), "{account:#?}");
     assert_eq!(account.relayed(), count);
     bed.finish();
+}
+
+/// Frames carry the hardware address that their interface has, also once it is another.
+#[test]
+fn frames_follow_a_change_of_the_hardware_address() {
+    skip_unless_available!();
+    let output = "239.2.2.2%r-out1:6000,send=frames";
+    let mut bed = Bed::new("rlg", 1, &rule("frames", "239.1.1.1%r-in:5000", &[output]));
+    let link = bed.fan.egress[0].link.clone();
+    for (at, mac) in [None, Some("02:00:00:00:77:01")].into_iter().enumerate() {
+        if let Some(mac) = mac {
+            link.set(&format!("address {mac}")).unwrap();
+        }
+        let expected = link.mac().unwrap();
+        eventually(SOON, "a frame has the interface's address", || {
+            let one = payload(at, 100);
+            send(&bed, std::slice::from_ref(&one));
+            let seen = bed.probes[0].expect_one(SOON);
+            assert_eq!((&seen.payload, seen.dst_mac), (&one, Mac::of_group(seen.dst)));
+            seen.src_mac == Some(expected)
+        });
+    }
+    let account = bed.finish();
+    account.assert_all_relayed(account.total("matched"), 1);
 }

@@ -53,11 +53,12 @@ fn assert_options(bed: &mut Bed, groups: &[String], sent: &[Vec<u8>], foreign: &
     bed.probes[0].expect_silence(QUIET);
 }
 
-/// Each option on a leg of its own, for what `source` sends to `address`; the legs' groups are in order.
-fn each_option_acts(address: &str, source: &str, group: impl Fn(usize) -> String, foreign: &str) {
+/// Each option on a leg of its own, with `send` besides, for what `source` sends to `address`; the legs' groups are in
+/// order.
+fn each_option_acts(address: &str, source: &str, group: impl Fn(usize) -> String, foreign: &str, send: &str) {
     let outputs = OPTIONS.iter().enumerate().map(|(at, options)| {
         let options = options.replace("FOREIGN", foreign);
-        format!("{}%r-out1:6000{options}", group(at))
+        format!("{}%r-out1:6000{options}{send}", group(at))
     });
     let input = format!("{address}%r-in:5000");
     let mut bed = Bed::new("rlo", 1, &rule("options", &input, &outputs.collect::<Vec<_>>()));
@@ -74,14 +75,18 @@ fn each_option_acts(address: &str, source: &str, group: impl Fn(usize) -> String
 #[test]
 fn each_option_acts_on_its_own_leg_only() {
     skip_unless_available!();
-    each_option_acts("239.1.1.1", "192.0.2.77", |at| format!("239.2.2.{at}"), "192.0.2.9");
+    for send in ["", ",send=frames"] {
+        each_option_acts("239.1.1.1", "192.0.2.77", |at| format!("239.2.2.{at}"), "192.0.2.9", send);
+    }
 }
 
 #[test]
 fn each_option_acts_in_ipv6_too() {
     skip_unless_available!();
     let group = |at| format!("[ff3e::2:{at}]");
-    each_option_acts("[ff3e::1:1]", "[2001:db8:77::77]", group, "2001:db8:9::9");
+    for send in ["", ",send=frames"] {
+        each_option_acts("[ff3e::1:1]", "[2001:db8:77::77]", group, "2001:db8:9::9", send);
+    }
 }
 
 #[test]
@@ -108,7 +113,14 @@ fn a_source_of_the_hosts_other_interface_may_be_named() {
 #[test]
 fn packets_of_changing_headers_keep_their_own() {
     skip_unless_available!();
-    let outputs = ["239.2.2.2%r-out1:6000,ttl=decrement", "239.2.2.3%r-out1:6000,source=keep,sport=7000"];
+    for send in ["", ",send=frames"] {
+        packets_of_changing_headers(send);
+    }
+}
+
+fn packets_of_changing_headers(send: &str) {
+    let outputs = ["239.2.2.2%r-out1:6000,ttl=decrement", "239.2.2.3%r-out1:6000,source=keep,sport=7000"]
+        .map(|output| format!("{output}{send}"));
     let mut bed = Bed::new("rlo", 1, &rule("varied", "239.1.1.1%r-in:5000", &outputs));
     let sent = payloads(120, 64);
     for (number, payload) in sent.iter().enumerate() {

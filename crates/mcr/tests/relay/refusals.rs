@@ -173,6 +173,7 @@ fn a_slow_device(options: &str, burst: usize, queue: usize) {
 fn a_slow_device_costs_its_own_leg_single_datagrams() {
     skip_unless_available!();
     a_slow_device(",batch=1", 1600, 20_000);
+    a_slow_device(",batch=1,send=frames", 1600, 20_000);
 }
 
 /// The burst holds a super-frame, or `tbf` would cut it, take some of its datagrams and call it taken.
@@ -180,4 +181,5 @@ fn a_slow_device_costs_its_own_leg_single_datagrams() {
 fn a_slow_device_costs_its_own_leg_whole_bursts() {
     skip_unless_available!();
     a_slow_device("", 70_000, 140_000);
+    a_slow_device(",send=frames", 70_000, 140_000);
 }

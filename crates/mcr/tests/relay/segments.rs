@@ -7,6 +7,17 @@ use crate::bed::{Bed, QUIET, SOON};
 use crate::expected::{Expected, payloads};
 use crate::sizes::read;
 
+/// Both families, as datagrams and as frames.
+const OUTPUTS: [&str; 4] = [
+    "239.2.2.2%r-out1:6000",
+    "[ff3e::2:2]%r-out1:6002",
+    "239.2.2.4%r-out1:6004,send=frames",
+    "[ff3e::2:6]%r-out1:6006,send=frames",
+];
+
+/// What they look like on the wire.
+const ARRIVE: [&str; 4] = ["239.2.2.2:6000", "[ff3e::2:2]:6002", "239.2.2.4:6004", "[ff3e::2:6]:6006"];
+
 /// Super-frames of a sender with `UDP_SEGMENT`, each datagram of `size` bytes but the last of `last`.
 fn super_frames(from: &str, to: &str, rules: &str, outputs: &[&str], size: usize, last: usize) {
     const FRAMES: usize = 5;
@@ -32,8 +43,8 @@ fn super_frames(from: &str, to: &str, rules: &str, outputs: &[&str], size: usize
 #[test]
 fn super_frames_leave_as_the_datagrams_they_were() {
     skip_unless_available!();
-    let rules = rule("super", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000", "[ff3e::2:2]%r-out1:6002"]);
-    let outputs = ["239.2.2.2:6000", "[ff3e::2:2]:6002"];
+    let rules = rule("super", "239.1.1.1%r-in:5000", &OUTPUTS);
+    let outputs = ARRIVE;
     super_frames("10.10.1.100:4000", "239.1.1.1:5000", &rules, &outputs, 1400, 1400);
     super_frames("10.10.1.100:4000", "239.1.1.1:5000", &rules, &outputs, 100, 1);
 }
@@ -41,8 +52,8 @@ fn super_frames_leave_as_the_datagrams_they_were() {
 #[test]
 fn ipv6_super_frames_leave_as_the_datagrams_they_were() {
     skip_unless_available!();
-    let rules = rule("super", "[ff3e::1:1]%r-in:5000", &["239.2.2.2%r-out1:6000", "[ff3e::2:2]%r-out1:6002"]);
-    let outputs = ["239.2.2.2:6000", "[ff3e::2:2]:6002"];
+    let rules = rule("super", "[ff3e::1:1]%r-in:5000", &OUTPUTS);
+    let outputs = ARRIVE;
     super_frames("[fd00:1::100]:4000", "[ff3e::1:1]:5000", &rules, &outputs, 1400, 7);
 }
 
@@ -65,8 +76,8 @@ fn super_frames_without_a_rule_are_counted_by_the_datagram() {
 #[test]
 fn partial_checksums_leave_whole() {
     skip_unless_available!();
-    let rules = rule("partial", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"])
-        + &rule("partial6", "[ff3e::1:1]%r-in:5000", &["[ff3e::2:2]%r-out1:6002"]);
+    let rules = rule("partial", "239.1.1.1%r-in:5000", &[OUTPUTS[0], OUTPUTS[2]])
+        + &rule("partial6", "[ff3e::1:1]%r-in:5000", &[OUTPUTS[1], OUTPUTS[3]]);
     let mut bed = Bed::new("rlg", 1, &rules);
     bed.fan.sender.link.offload("tx", true).unwrap();
     let mut arrives = testbed::Probe::on(&bed.fan.ingress.link).unwrap();
@@ -78,11 +89,11 @@ fn partial_checksums_leave_whole() {
         }
     }
     assert!(arrives.expect(20, SOON).iter().all(|seen| seen.checksum_partial), "checksums came filled in");
-    let mut seen = bed.probes[0].expect(20, SOON);
-    for to in ["239.2.2.2:6000", "[ff3e::2:2]:6002"] {
+    let mut seen = bed.probes[0].expect(40, SOON);
+    for to in ARRIVE {
         Expected::new(&bed.fan.egress[0], &bed.fan.receivers[0], to).assert(&mut seen, &sent);
     }
-    bed.finish().assert_all_relayed(20, 1);
+    bed.finish().assert_all_relayed(20, 2);
 }
 
 /// On a device that segments, a burst leaves as one frame; `batch` says how long it may be.
@@ -90,7 +101,13 @@ fn partial_checksums_leave_whole() {
 fn bursts_are_no_longer_than_the_output_allows() {
     skip_unless_available!();
     const SIZE: usize = 1000;
-    let outputs = ["239.2.2.2%r-out1:6000", "239.2.2.3%r-out1:6000,batch=3", "239.2.2.4%r-out1:6000,batch=1"];
+    let outputs = [
+        "239.2.2.2%r-out1:6000",
+        "239.2.2.3%r-out1:6000,batch=3",
+        "239.2.2.4%r-out1:6000,batch=1",
+        "239.2.2.5%r-out1:6000,send=frames",
+        "239.2.2.6%r-out1:6000,batch=3,send=frames",
+    ];
     let mut bed = Bed::new("rlg", 1, &rule("bursts", "239.1.1.1%r-in:5000", &outputs));
     bed.segments_of(SIZE);
     bed.fan.egress[0].link.offload("tx", true).unwrap();
@@ -98,8 +115,10 @@ fn bursts_are_no_longer_than_the_output_allows() {
     let sender = Sender::open(&bed.fan.sender.link, "10.10.1.100:4000".parse().unwrap()).unwrap();
     let sent = payloads(30, SIZE).concat();
     sender.send_segments("239.1.1.1:5000".parse().unwrap(), &sent, u16::try_from(SIZE).unwrap()).unwrap();
-    let seen = bed.probes[0].expect(1 + 10 + 30, SOON);
-    for (group, longest) in [("239.2.2.2", 30), ("239.2.2.3", 3), ("239.2.2.4", 1)] {
+    let seen = bed.probes[0].expect(1 + 10 + 30 + 1 + 10, SOON);
+    let longest =
+        [("239.2.2.2", 30), ("239.2.2.3", 3), ("239.2.2.4", 1), ("239.2.2.5", 30), ("239.2.2.6", 3)];
+    for (group, longest) in longest {
         let frames: Vec<_> = seen.iter().filter(|seen| seen.dst.to_string() == group).collect();
         assert!(frames.iter().all(|frame| frame.payload.len() == longest * SIZE), "{frames:#?}");
         assert!(
@@ -108,7 +127,7 @@ fn bursts_are_no_longer_than_the_output_allows() {
         );
     }
     bed.probes[0].expect_silence(QUIET);
-    bed.finish().assert_all_relayed(30, 3);
+    bed.finish().assert_all_relayed(30, 5);
 }
 
 /// A burst that meets an MTU the relay does not know yet is refused whole and sent again one by one; once the

@@ -12,19 +12,21 @@ use crate::expected::{Expected, payload, payloads};
 #[test]
 fn empty_datagrams_and_full_frames_keep_their_place() {
     skip_unless_available!();
-    let mut bed = Bed::new("rlz", 1, &rule("sizes", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"]));
+    let outputs = ["239.2.2.2%r-out1:6000", "239.2.2.3%r-out1:6000,send=frames"];
+    let mut bed = Bed::new("rlz", 1, &rule("sizes", "239.1.1.1%r-in:5000", &outputs));
     let sizes = [0, 1, 1472, 0, 0, 1472, 1472, 1, 1, 0, 1471];
     let sent: Vec<_> = sizes.iter().enumerate().map(|(number, &size)| payload(number, size)).collect();
     for payload in &sent {
         bed.input.udp("10.10.1.100:4000", "239.1.1.1:5000", 16, 0, payload).unwrap();
     }
-    let mut seen = bed.probes[0].expect(sent.len(), SOON);
-    let expected = Expected::new(&bed.fan.egress[0], &bed.fan.receivers[0], "239.2.2.2:6000");
-    expected.assert(&mut seen, &sent);
+    let mut seen = bed.probes[0].expect(2 * sent.len(), SOON);
+    for to in ["239.2.2.2:6000", "239.2.2.3:6000"] {
+        Expected::new(&bed.fan.egress[0], &bed.fan.receivers[0], to).assert(&mut seen, &sent);
+    }
     bed.probes[0].expect_silence(QUIET);
     let account = bed.finish();
-    account.assert_all_relayed(sizes.len() as u64, 1);
-    assert_eq!(account.total("bytes"), sizes.iter().sum::<usize>() as u64);
+    account.assert_all_relayed(sizes.len() as u64, 2);
+    assert_eq!(account.total("bytes"), 2 * sizes.iter().sum::<usize>() as u64);
 }
 
 #[test]
@@ -148,11 +150,24 @@ fn what_exceeds_an_outputs_mtu_arrives_whole_in_fragments() {
     skip_unless_available!();
     let fan = Fan::new("rlz", 1).unwrap();
     fan.egress[0].link.set_mtu(1280).unwrap();
-    let outputs =
-        ["239.2.2.2%r-out1:6000", "10.10.2.100:6001", "[ff3e::2:2]%r-out1:6002", "[fd00:2::100]:6003"];
+    let outputs = [
+        "239.2.2.2%r-out1:6000",
+        "10.10.2.100:6001",
+        "[ff3e::2:2]%r-out1:6002",
+        "[fd00:2::100]:6003",
+        "239.2.2.4%r-out1:6004,send=frames",
+        "[ff3e::2:6]%r-out1:6006,send=frames",
+    ];
     let mut bed = Bed::on(fan, &rule("narrow", "239.1.1.1%r-in:5000", &outputs));
-    let sockets = ["239.2.2.2:6000", "10.10.2.100:6001", "[ff3e::2:2]:6002", "[fd00:2::100]:6003"]
-        .map(|to| bed.listen(0, to));
+    let sockets = [
+        "239.2.2.2:6000",
+        "10.10.2.100:6001",
+        "[ff3e::2:2]:6002",
+        "[fd00:2::100]:6003",
+        "239.2.2.4:6004",
+        "[ff3e::2:6]:6006",
+    ]
+    .map(|to| bed.listen(0, to));
     let sizes = [1472, 1232, 1233, 1252, 1253, 100, 1472];
     let sent: Vec<_> = sizes.iter().enumerate().map(|(number, &size)| payload(number, size)).collect();
     for payload in &sent {
@@ -162,19 +177,20 @@ fn what_exceeds_an_outputs_mtu_arrives_whole_in_fragments() {
         assert!(read(socket, sent.len()) == sent, "{socket:?}: other payloads than those sent");
     }
     // Per leg of IPv4 three exceed 1252 bytes, per leg of IPv6 five exceed 1232; each makes two fragments.
-    let seen = bed.probes[0].expect(2 * (4 + 2 * 3) + 2 * (2 + 2 * 5), SOON);
-    assert_eq!(whole(&seen), 2 * 4 + 2 * 2, "{seen:#?}");
+    let seen = bed.probes[0].expect(3 * (4 + 2 * 3) + 3 * (2 + 2 * 5), SOON);
+    assert_eq!(whole(&seen), 3 * 4 + 3 * 2, "{seen:#?}");
     bed.probes[0].expect_silence(QUIET);
     assert_no_refusals(&bed, "narrow");
-    bed.finish().assert_all_relayed(sizes.len() as u64, 4);
+    bed.finish().assert_all_relayed(sizes.len() as u64, 6);
 }
 
 /// The MTU of a route counts, also when it changes while the rule runs.
 #[test]
 fn an_mtu_that_shrinks_costs_nothing() {
     skip_unless_available!();
-    let bed = Bed::new("rlz", 1, &rule("shrinks", "239.1.1.1%r-in:5000", &["239.2.2.2%r-out1:6000"]));
-    let socket = bed.listen(0, "239.2.2.2:6000");
+    let outputs = ["239.2.2.2%r-out1:6000", "239.2.2.3%r-out1:6000,send=frames"];
+    let bed = Bed::new("rlz", 1, &rule("shrinks", "239.1.1.1%r-in:5000", &outputs));
+    let sockets = ["239.2.2.2:6000", "239.2.2.3:6000"].map(|to| bed.listen(0, to));
     let sent = payloads(200, 1400);
     for (number, payload) in sent.iter().enumerate() {
         if number == 100 {
@@ -182,8 +198,10 @@ fn an_mtu_that_shrinks_costs_nothing() {
         }
         bed.input.udp("10.10.1.100:4000", "239.1.1.1:5000", 16, 0, payload).unwrap();
     }
-    assert!(read(&socket, sent.len()) == sent, "other payloads than those sent");
-    bed.finish().assert_all_relayed(200, 1);
+    for socket in &sockets {
+        assert!(read(socket, sent.len()) == sent, "{socket:?}: other payloads than those sent");
+    }
+    bed.finish().assert_all_relayed(200, 2);
 }
 
 #[test]
@@ -198,11 +216,13 @@ fn jumbo_frames_are_cut_for_a_narrower_output() {
         // Without a UDP socket of the kernel's to cut them.
         "239.2.2.3%r-out1:6003,source=keep",
         "[ff3e::2:4]%r-out1:6004,sport=keep",
+        "239.2.2.5%r-out1:6005,source=keep,send=frames",
     ];
     // Or the receiver's strict filtering would drop what comes from a source that it has no way to.
     fan.receivers[0].netns().ip("route add 10.10.1.0/24 via 10.10.2.1").unwrap();
     let bed = Bed::on(fan, &rule("jumbo", "239.1.1.1%r-in:5000", &outputs));
-    let listened = ["239.2.2.2:6000", "[ff3e::2:2]:6002", "239.2.2.3:6003", "[ff3e::2:4]:6004"];
+    let listened =
+        ["239.2.2.2:6000", "[ff3e::2:2]:6002", "239.2.2.3:6003", "[ff3e::2:4]:6004", "239.2.2.5:6005"];
     let sockets = listened.map(|to| bed.listen(0, to));
     // Frames longer than a slot of the ring between ones that fit: order must hold.
     let sizes = [8972, 100, 3000, 2000, 1990, 1980, 1472, 8972, 0, 8972];
@@ -214,5 +234,5 @@ fn jumbo_frames_are_cut_for_a_narrower_output() {
         assert!(read(socket, sent.len()) == sent, "{socket:?}: other payloads than those sent");
     }
     assert_no_refusals(&bed, "jumbo");
-    bed.finish().assert_all_relayed(sizes.len() as u64, 4);
+    bed.finish().assert_all_relayed(sizes.len() as u64, 5);
 }
