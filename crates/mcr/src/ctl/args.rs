@@ -15,7 +15,7 @@ use crate::api::socket;
     after_help = "Exit codes: 0 done, 1 refused, not found, or doctor found a check that fails, 2 usage, 3 no daemon \
                   that answers you.\n\
                   INPUT and OUTPUT are [SOURCE@]ADDRESS[%INTERFACE][:PORT], an output with options after commas: \
-                  ttl=N|decrement dscp=N source=interface|keep|ADDRESS sport=N|keep batch=N."
+                  ttl=N|decrement dscp=N source=interface|keep|ADDRESS sport=N|keep batch=N send=frames."
 )]
 pub struct Cli {
     /// The daemon's control socket

@@ -20,33 +20,35 @@ const FLOWS: [(u16, f64); 2] = [(50, 0.70), (1000, 0.60)];
 /// What the worker's CPU time is measured at, packets a second: less than a sender of many flows can offer.
 const PPS: u64 = 150_000;
 
+/// What workers hand to the kernel: options of an output, and what figures call it.
+const SENDS: [(&str, &str); 2] = [("", "mcr"), (",send=frames", "mcr, send=frames")];
+
 pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> {
     let place = Place::new(1, Egress::Cut)?;
     let offer = |flows| Offer::most(LARGE, settings.trial_s).flows(flows);
-    let relayed = |flows| {
-        let mcr = Mcr::start(place.fan.relay(), &many_rules(flows))?;
+    let relayed = |flows, options| {
+        let mcr = Mcr::start(place.fan.relay(), &many_rules(flows, options))?;
         let found = place.zero_loss(offer(flows))?;
         let steady = Offer::at(PPS, LARGE, 2.0 * settings.trial_s).flows(flows);
         Ok::<_, anyhow::Error>((found, ns_a_datagram(&mcr, &place, steady)?.0))
     };
-    let (one, ns) = relayed(1)?;
+    let (one, ns) = relayed(1, "")?;
     figures.note_rate("1 flow without loss: mcr", Goal::Shown, 1, one);
-    figures.note("1 flow: worker CPU a packet at 150 kpps", "ns", Goal::Shown, ns);
+    figures.note("1 flow, mcr: worker CPU a packet at 150 kpps", "ns", Goal::Shown, ns);
     for (flows, least) in FLOWS {
         let ring = counting::zero_loss(&place, offer(flows))?;
-        let (many, ns) = relayed(flows)?;
-        figures.note(format!("{flows} flows: worker CPU a packet at 150 kpps"), "ns", Goal::Shown, ns);
-        for (what, found) in [("a ring that only counts", ring), ("mcr", many)] {
-            figures.note_rate(format!("{flows} flows without loss: {what}"), Goal::Shown, 1, found);
+        let what = format!("{flows} flows without loss: a ring that only counts");
+        figures.note_rate(what, Goal::Shown, 1, ring);
+        for (options, name) in SENDS {
+            let (many, ns) = relayed(flows, options)?;
+            figures.note_rate(format!("{flows} flows without loss: {name}"), Goal::Shown, 1, many);
+            let what = format!("{flows} flows, {name}: part of one's rate");
+            figures.note(what, "ratio", Goal::Least(least), ratio(many, one));
+            let what = format!("{flows} flows, {name}: part of what the ring receives");
+            figures.note(what, "ratio", Goal::Shown, ratio(many, ring));
+            let what = format!("{flows} flows, {name}: worker CPU a packet at 150 kpps");
+            figures.note(what, "ns", Goal::Shown, ns);
         }
-        figures.note(
-            format!("{flows} flows: part of one's rate"),
-            "ratio",
-            Goal::Least(least),
-            ratio(many, one),
-        );
-        let what = format!("{flows} flows: part of what the ring receives");
-        figures.note(what, "ratio", Goal::Shown, ratio(many, ring));
     }
     Ok(())
 }

@@ -127,14 +127,14 @@ fn one_rule(outputs: &[String]) -> String {
     rule("one", "239.1.1.1%r-in:5000", outputs)
 }
 
-/// Where the rule of that number sends to, and what it takes: groups from 239.1.1.1 and 239.2.1.1 on.
-fn many_rules(count: u16) -> String {
+/// Rules with an output of these options each, that take in and send to groups from 239.1.1.1 and 239.2.1.1 on.
+fn many_rules(count: u16, options: &str) -> String {
     let group = |second: u8, number: u16| {
         let first = std::net::Ipv4Addr::new(239, second, 1, 1);
         std::net::Ipv4Addr::from_bits(first.to_bits() + u32::from(number))
     };
     let one = |number| {
-        let output = format!("{}%r-out1:5000", group(2, number));
+        let output = format!("{}%r-out1:5000{options}", group(2, number));
         rule(&format!("r{number}"), &format!("{}%r-in:5000", group(1, number)), &[output])
     };
     (0..count).map(one).collect()

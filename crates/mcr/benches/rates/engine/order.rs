@@ -21,7 +21,8 @@ const SOON: Duration = Duration::from_secs(30);
 
 pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> {
     let place = Place::new(1, Egress::Cut)?;
-    let mcr = Mcr::on_cores(place.fan.relay(), &many_rules(FLOWS), &format!("{SENDER_CORE},{RELAY_CORE}"))?;
+    let mcr =
+        Mcr::on_cores(place.fan.relay(), &many_rules(FLOWS, ""), &format!("{SENDER_CORE},{RELAY_CORE}"))?;
     // The sender sleeps between packets, as one of the workers has its core.
     let offer = Offer::at(PPS, LARGE, 2.0 * settings.trial_s).flows(FLOWS).asleep();
     let (outcome, report) = examined(&place.fan.receivers[0], "239.2.1.1", FLOWS, || place.offer(offer))?;

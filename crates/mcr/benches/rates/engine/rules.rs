@@ -30,14 +30,14 @@ const EACH: u64 = 2;
 
 pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> {
     let place = Place::new(1, Egress::Cut)?;
-    let mcr = Mcr::start(place.fan.relay(), &many_rules(1))?;
+    let mcr = Mcr::start(place.fan.relay(), &many_rules(1, ""))?;
     let throughput = || {
         let found = place.zero_loss(Offer::most(LARGE, settings.trial_s))?;
         let steady = Offer::at(STEADY_PPS, LARGE, 2.0 * settings.trial_s);
         Ok::<_, anyhow::Error>((found, ns_a_datagram(&mcr, &place, steady)?.0))
     };
     let one = throughput()?;
-    let rules = many_rules(RULES);
+    let rules = many_rules(RULES, "");
     let began = Instant::now();
     mcr.apply(&rules);
     let took = began.elapsed().as_secs_f64();
