@@ -209,12 +209,7 @@ impl Leg {
             }
         }
         if segmented && refuses_segments(&error) {
-            let taken = self.each_apart(batch, payloads, part, egress);
-            if taken != Taken::default() {
-                (self.segments, self.singles) = (false, 0);
-                egress.counters.set_leg(self.entry.slot, LegCounter::GsoOff, 1);
-            }
-            return taken;
+            return self.unsegmented(batch, payloads, part, egress);
         }
         self.refused(part.len(), &error, egress);
         Taken::default()
@@ -230,7 +225,7 @@ impl Leg {
         egress: Egress<'_>,
     ) -> Taken {
         if part.len() > 1 && refuses_segments(error) {
-            return self.each_apart(batch, payloads, part, egress);
+            return self.unsegmented(batch, payloads, part, egress);
         }
         // The device's MTU is smaller than that of the table, so it has to be fragmented.
         if error.raw_os_error() == Some(libc::EMSGSIZE)
@@ -240,6 +235,22 @@ impl Leg {
         }
         self.refused(part.len(), error, egress);
         Taken::default()
+    }
+
+    /// Sends each datagram of a part whose segmented send was refused, and gives such sends up if that helps.
+    fn unsegmented(
+        &mut self,
+        batch: &Batch,
+        payloads: &[u8],
+        part: &Range<usize>,
+        egress: Egress<'_>,
+    ) -> Taken {
+        let taken = self.each_apart(batch, payloads, part, egress);
+        if taken != Taken::default() {
+            (self.segments, self.singles) = (false, 0);
+            egress.counters.set_leg(self.entry.slot, LegCounter::GsoOff, 1);
+        }
+        taken
     }
 
     /// Sends each datagram of a batch by itself, and counts the outcome.
