@@ -98,6 +98,18 @@ impl Device {
         Ok(usize::try_from(mtu).unwrap_or(0))
     }
 
+    /// Whether the device is switched on (`IFF_UP`).
+    ///
+    /// # Errors
+    /// What `SIOCGIFFLAGS` reported.
+    pub fn is_up(&self) -> io::Result<bool> {
+        let mut request = self.request;
+        ioctl(&self.socket, libc::SIOCGIFFLAGS, &mut request)?;
+        // SAFETY: the kernel filled `ifru_flags`, an integer.
+        let flags = unsafe { request.ifr_ifru.ifru_flags };
+        Ok(i32::from(flags) & libc::IFF_UP != 0)
+    }
+
     /// Whether the feature `ethtool -k` lists as `feature` is active; absent when the device has no such feature.
     ///
     /// # Errors

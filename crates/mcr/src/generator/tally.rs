@@ -64,7 +64,7 @@ pub struct TallyReport {
     pub reordered: u64,
     /// Own packets with a wrong IP or UDP checksum: a host would drop them.
     pub bad_checksum: u64,
-    /// Own packets with right checksums and wrong content.
+    /// Own packets with right checksums and wrong content, and those shorter than they say.
     pub corrupted: u64,
     /// Packets of others to the same groups or ports.
     pub foreign: u64,
@@ -203,6 +203,8 @@ impl Tally {
             // The header cannot be believed further than to say that it was most likely meant for us.
             Malformed::Ipv4Checksum if self.resembles_own(packet) => self.bad_checksum += 1,
             Malformed::Fragment if self.resembles_own(packet) => self.fragments += 1,
+            // Shorter than it says.
+            Malformed::Truncated if self.resembles_own(packet) => self.corrupted += 1,
             _ => {}
         }
     }

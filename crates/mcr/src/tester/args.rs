@@ -193,6 +193,12 @@ impl Bench {
                 tests.join(", ")
             ));
         }
+        let twice = self.rx.iter().enumerate().find(|(at, rx)| self.rx[..*at].contains(rx));
+        if let Some((_, rx)) = twice {
+            return usage(format!(
+                "--rx {rx} is given twice, and both would take the same packets: give it once"
+            ));
+        }
         if self.test == Mixed && self.unicast.is_empty() {
             return usage("mixed needs at least one --unicast TX=RX to mix multicast with".into());
         }

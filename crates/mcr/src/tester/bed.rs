@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -12,7 +12,8 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::actor::{Actor, Pending, ask_all};
 use super::error::TesterError;
-use super::listener::{Heard, Listener, ListenerPlan, Span};
+use super::late::{self, End, SILENCE, since};
+use super::listener::{Damage, Listener, ListenerPlan, Span};
 use super::offer::{LanePlan, Offer, Offered, Run};
 use super::session::Cores;
 use super::size::Mix;
@@ -21,12 +22,8 @@ use crate::generator::clock;
 use crate::generator::pacing::Rate;
 use crate::generator::stop::Stop;
 
-/// Longest wait for packets after a trial's last one left (RFC 2544, section 23), and the silence that ends it.
-const STRAGGLERS_MAX: Duration = Duration::from_secs(2);
-const SILENCE: Duration = Duration::from_millis(500);
-
-/// How much longer receivers may read what came by then.
-const READING_MAX: Duration = Duration::from_secs(20);
+/// Longest that a device may go on sending what it held when a trial was over.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
 
 /// How long receivers still listen where nothing lacks, for duplicates.
 const LINGER: Duration = Duration::from_millis(20);
@@ -42,6 +39,9 @@ const PROBED: u64 = 2;
 /// Packets a flow can have in a trial: each trial's sequence numbers begin at its own multiple of it.
 const WINDOW: u64 = 1 << 32;
 const WINDOWS: u64 = 1 << 16;
+
+/// The next of them. All beds draw from it: what a device still holds of an earlier step is nobody's of a later one.
+static NEXT_WINDOW: AtomicU64 = AtomicU64::new(0);
 
 /// Flows named in an error.
 const NAMED_MAX: usize = 6;
@@ -80,7 +80,6 @@ pub(super) struct Bed {
     flows: u64,
     classes: Vec<Class>,
     mixed: bool,
-    window: u64,
     stop: Stop,
 }
 
@@ -94,8 +93,8 @@ pub(super) struct Probed {
     rate: u64,
     /// How long they were sent at most.
     patience: Duration,
-    /// Fragments that arrived instead.
-    fragments: u64,
+    /// What arrived instead.
+    damage: Damage,
 }
 
 /// An offer that goes on until it is ended.
@@ -154,7 +153,6 @@ impl Bed {
             flows: plan.lanes.iter().map(|lane| u64::from(lane.flows.get())).sum(),
             classes: plan.classes.clone(),
             mixed: plan.mixed,
-            window: 0,
             stop: stop.clone(),
         })
     }
@@ -164,15 +162,20 @@ impl Bed {
     /// # Errors
     /// When some are not within `patience`, naming them; or an interruption.
     pub(super) fn probe(&mut self, patience: Duration) -> Result<(), TesterError> {
-        let Probed { missing, all, rate, patience, fragments } = self.probed(patience)?;
+        let Probed { missing, all, rate, patience, damage } = self.probed(patience)?;
         if missing.is_empty() {
             return Ok(());
         }
-        let hint = if fragments > 0 {
-            TesterError::Fragments(fragments).to_string()
-        } else {
-            "does the device forward them, and does the set-up name the tester's addresses and ports?"
-                .to_owned()
+        let hint = match damage {
+            Damage { fragments: 0, bad_checksums: 0 } => {
+                "does the device forward them, and does the set-up name the tester's addresses and ports?"
+                    .to_owned()
+            }
+            Damage { fragments: 0, bad_checksums } => format!(
+                "{bad_checksums} packets arrived with wrong checksums: a device that copies frames off a virtual link \
+                 needs them filled in by the sender (`ethtool -K INTERFACE tx off`)"
+            ),
+            Damage { fragments, .. } => TesterError::Fragments(fragments).to_string(),
         };
         Err(TesterError::Silence {
             seconds: patience.as_secs_f64(),
@@ -199,10 +202,13 @@ impl Bed {
         }
         // What is still on its way would be a stray of the trial that follows.
         let offered = offering.end()?;
-        self.wait_stragglers(&offered)?;
+        if self.wait_stragglers(&offered)? == End::Late {
+            self.drain()?;
+        }
         self.check_stop()?;
-        let fragments = ask_all(&self.listeners, |_, listener| listener.fragments())?.iter().sum();
-        Ok(Probed { missing: self.missing()?, all, rate, patience, fragments })
+        let damage = ask_all(&self.listeners, |_, listener| listener.damage())?;
+        let damage = damage.into_iter().fold(Damage::default(), Damage::and);
+        Ok(Probed { missing: self.missing()?, all, rate, patience, damage })
     }
 
     /// Makes a trial; with it come its latencies, nanoseconds.
@@ -217,8 +223,12 @@ impl Bed {
         if offered.halted {
             return Err(TesterError::Interrupted);
         }
-        let all_read = self.wait_stragglers(&offered)?;
+        let end = self.wait_stragglers(&offered)?;
         let finished = ask_all(&self.listeners, |_, listener| listener.finish())?;
+        if end == End::Late {
+            self.drain()?;
+        }
+        let all_read = end != End::Unread;
         let arrived = |(lane, finished): (&usize, Result<_, TesterError>)| {
             let (outputs, tap_lost) = finished?;
             Ok(Arrived { lane: *lane, outputs, tap_lost, all_read })
@@ -264,7 +274,7 @@ impl Bed {
     /// # Errors
     /// When a receiver has ended.
     pub(super) fn silence(&self, from_ns: u64) -> Result<Duration, TesterError> {
-        Ok(silence(&ask_all(&self.listeners, |_, listener| listener.heard())?, from_ns))
+        Ok(late::silence(&ask_all(&self.listeners, |_, listener| listener.heard())?, from_ns))
     }
 
     /// When the last packet came, nanoseconds; 0 if none did.
@@ -325,51 +335,45 @@ impl Bed {
     /// Starts new accounts and hands back where each lane's sequence numbers begin.
     fn begin(&mut self) -> Result<Vec<u64>, TesterError> {
         let lanes = self.classes.len() as u64;
-        let bases: Vec<_> = (0..lanes).map(|lane| (self.window + lane) % WINDOWS * WINDOW).collect();
-        self.window += lanes;
+        let first = NEXT_WINDOW.fetch_add(lanes, Ordering::Relaxed);
+        let bases: Vec<_> = (0..lanes).map(|lane| (first + lane) % WINDOWS * WINDOW).collect();
         let windows: Vec<_> = self.lanes.iter().map(|lane| bases[*lane]..bases[*lane] + WINDOW).collect();
         let begun = ask_all(&self.listeners, move |at, listener| listener.begin(windows[at].clone()))?;
         begun.into_iter().collect::<Result<(), _>>()?;
         Ok(bases)
     }
 
-    /// Waits until all that was offered is there, nothing more comes, or the longest time has passed; and until receivers have
-    /// read what came. Answers whether they have.
-    fn wait_stragglers(&self, offered: &Offered) -> Result<bool, TesterError> {
+    /// Waits until a trial is over.
+    fn wait_stragglers(&self, offered: &Offered) -> Result<End, TesterError> {
         let lane = |lane: &usize| offered.flows[*lane].iter().sum::<u64>();
         let expected: u64 = self.lanes.iter().zip(&self.uses).map(|(at, uses)| lane(at) * uses).sum();
         let ended_ns = clock::monotonic_ns();
         loop {
             let heard = ask_all(&self.listeners, |_, listener| listener.heard())?;
-            if heard.iter().map(|heard| heard.distinct).sum::<u64>() >= expected {
-                std::thread::sleep(LINGER);
-                return Ok(true);
-            }
-            if silence(&heard, ended_ns) >= SILENCE || since(ended_ns, read_ns(&heard)) >= STRAGGLERS_MAX {
-                return Ok(true);
-            }
-            if since(ended_ns, clock::monotonic_ns()) >= STRAGGLERS_MAX + READING_MAX {
-                return Ok(false);
+            if let Some(end) = late::end(&heard, expected, ended_ns, clock::monotonic_ns()) {
+                if end == End::Complete {
+                    std::thread::sleep(LINGER);
+                }
+                return Ok(end);
             }
             self.check_stop()?;
             std::thread::sleep(POLL);
         }
     }
-}
 
-/// How long after `from_ns` and the last packet nothing came. What lies unread in a ring is no silence.
-fn silence(heard: &[Heard], from_ns: u64) -> Duration {
-    let last_ns = heard.iter().map(|heard| heard.last_ns).max().unwrap_or_default();
-    since(last_ns.max(from_ns), read_ns(heard))
-}
-
-/// Until when every receiver has read what came.
-fn read_ns(heard: &[Heard]) -> u64 {
-    heard.iter().map(|heard| heard.read_ns).min().unwrap_or_default()
-}
-
-fn since(from_ns: u64, to_ns: u64) -> Duration {
-    Duration::from_nanos(to_ns.saturating_sub(from_ns))
+    /// Waits until a device that still sends has sent all it held: the next trial would find its queue full and its output
+    /// busy.
+    fn drain(&self) -> Result<(), TesterError> {
+        let from_ns = clock::monotonic_ns();
+        while self.silence(from_ns)? < SILENCE {
+            if since(from_ns, clock::monotonic_ns()) >= DRAIN_MAX {
+                return Err(TesterError::Undrained(DRAIN_MAX.as_secs()));
+            }
+            self.check_stop()?;
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
 }
 
 /// The first of these names, and how many more there are.
@@ -387,17 +391,4 @@ fn pin(core: Option<u32>) -> Result<(), TesterError> {
     let mut cores = CpuSet::new();
     cores.set(core as usize);
     sched_setaffinity(None, &cores).map_err(|errno| TesterError::Core(core, errno.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_lies_unread_is_no_silence() {
-        let heard = |last_ns, read_ns| Heard { distinct: 1, last_ns, read_ns };
-        assert_eq!(silence(&[heard(10, 30), heard(15, 40)], 5), Duration::from_nanos(15));
-        assert_eq!(silence(&[heard(10, 30), heard(15, 12)], 5), Duration::ZERO, "the second still reads");
-        assert_eq!(silence(&[heard(10, 30)], 25), Duration::from_nanos(5), "not before it was asked from");
-    }
 }

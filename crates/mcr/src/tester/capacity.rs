@@ -27,9 +27,11 @@ pub struct Attempt {
     pub groups: u16,
     /// Whether all packets of all groups came.
     pub forwarded: bool,
+    /// Whether the tester could not try so many: then it says nothing of the device.
+    pub void: bool,
     /// Flows at outputs of which no probe came.
     pub missing: usize,
-    /// What failed, if it was not forwarded.
+    /// What failed, if it was not forwarded or not tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// The trials made.
@@ -75,7 +77,7 @@ pub(super) fn measure(session: &Session<'_>) -> Vec<Capacity> {
             progress::failure(&place, error);
         }
         let interrupted = matches!(found, Err(TesterError::Interrupted));
-        results.push(summary(session, step, attempts, found));
+        results.push(summary(session, step, attempts, found.err()));
         if interrupted {
             break;
         }
@@ -92,27 +94,34 @@ fn search(
     step: &Step,
     place: &str,
     attempts: &mut Vec<Attempt>,
-) -> Result<climb::Capacity, TesterError> {
+) -> Result<(), TesterError> {
     let list: Vec<_> = session.options.groups.iter().map(|groups| groups.get()).collect();
     let mut climb = Climb::new(list, session.groups_max(step.fanout)?);
     loop {
         match climb.poll() {
-            climb::Step::Done(found) => return Ok(found),
+            climb::Step::Done(_) => return Ok(()),
             climb::Step::Try(groups) => {
                 let step = Step { groups, ..step.clone() };
-                let attempt = attempt(session, &step)?;
+                let attempt = attempt(session, &step, place)?;
                 progress::note(place, &said(&attempt));
-                climb.handle(attempt.forwarded);
+                let (forwarded, void) = (attempt.forwarded, attempt.void);
                 attempts.push(attempt);
+                if void {
+                    return Ok(());
+                }
+                climb.handle(forwarded);
             }
         }
     }
 }
 
 /// Whether all of so many groups are forwarded.
-fn attempt(session: &Session<'_>, step: &Step) -> Result<Attempt, TesterError> {
+fn attempt(session: &Session<'_>, step: &Step, place: &str) -> Result<Attempt, TesterError> {
     let groups = step.groups;
-    let failed = |missing, why, trials| Attempt { groups, forwarded: false, missing, why: Some(why), trials };
+    let failed = |missing, why, trials| {
+        let why = Some(why);
+        Attempt { groups, forwarded: false, void: false, missing, why, trials }
+    };
     let mut bed = match session.open(step) {
         // A device that refuses so many has said that it cannot.
         Err(TesterError::Command { how, .. }) if groups > 1 => {
@@ -131,6 +140,9 @@ fn attempt(session: &Session<'_>, step: &Step) -> Result<Attempt, TesterError> {
     let (mut trials, mut void) = (Vec::new(), 0);
     while trials.len() < session.options.repeat.get() as usize + void as usize {
         let (trial, _) = bed.trial(plan)?;
+        if trial.said() == Said::Nothing {
+            progress::trial(place, &trial);
+        }
         let (said, reason) = (trial.said(), trial.reason.clone());
         let lost = format!("{} of {} packets were lost", trial.counts.lost, trial.counts.expected);
         trials.push(trial);
@@ -139,16 +151,16 @@ fn attempt(session: &Session<'_>, step: &Step) -> Result<Attempt, TesterError> {
             Said::Lost => return Ok(failed(0, lost, trials)),
             Said::Nothing if void < AGAIN_MAX => void += 1,
             Said::Nothing => {
-                let reason = reason.unwrap_or_default();
-                return Err(TesterError::Unexpected(format!("{groups} groups could not be tried: {reason}")));
+                return Ok(Attempt { void: true, ..failed(0, reason.unwrap_or_default(), trials) });
             }
         }
     }
-    Ok(Attempt { groups, forwarded: true, missing: 0, why: None, trials })
+    Ok(Attempt { groups, forwarded: true, void: false, missing: 0, why: None, trials })
 }
 
 fn said(attempt: &Attempt) -> String {
     match &attempt.why {
+        Some(why) if attempt.void => format!("{} groups could not be tried: {why}", attempt.groups),
         Some(why) => format!("{} groups: {why}: failed", attempt.groups),
         None => format!("{} groups: all forwarded", attempt.groups),
     }
@@ -158,17 +170,22 @@ fn summary(
     session: &Session<'_>,
     step: &Step,
     attempts: Vec<Attempt>,
-    found: Result<climb::Capacity, TesterError>,
+    error: Option<TesterError>,
 ) -> Capacity {
     let passed = attempts.iter().filter(|attempt| attempt.forwarded).map(|attempt| attempt.groups).max();
-    let fails = attempts.iter().filter(|attempt| !attempt.forwarded).min_by_key(|attempt| attempt.groups);
+    let failed = |attempt: &&Attempt| !attempt.forwarded && !attempt.void;
+    let fails = attempts.iter().filter(failed).min_by_key(|attempt| attempt.groups);
     let (failed_at, why) =
         (fails.map(|attempt| attempt.groups), fails.and_then(|attempt| attempt.why.clone()));
-    let limited_by = match (&found, failed_at) {
-        (Ok(_), Some(_)) => LimitedBy::Device,
-        (Ok(_), None) if !session.options.groups.is_empty() => LimitedBy::Most,
+    let void = attempts.iter().find(|attempt| attempt.void);
+    let limited_by = match (&error, failed_at) {
+        _ if void.is_some() => LimitedBy::Tester,
+        (None, Some(_)) => LimitedBy::Device,
+        (None, None) if !session.options.groups.is_empty() => LimitedBy::Most,
         _ => LimitedBy::Tester,
     };
+    // A tester that stood in the way of the first has no result.
+    let untried = void.filter(|_| passed.is_none()).and_then(|attempt| attempt.why.clone());
     Capacity {
         step: Step { groups: passed.unwrap_or_default(), ..step.clone() },
         failed_at,
@@ -176,6 +193,6 @@ fn summary(
         limited_by,
         load_pps: load(session),
         attempts,
-        error: found.err().map(|error| error.to_string()),
+        error: error.map(|error| error.to_string()).or(untried),
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Told<'a> {
     /// The first flow's endpoint at the sender, and at each output.
     pub(super) tx: &'a Endpoint,
     pub(super) rx: &'a [Endpoint],
+    /// Each unicast flow's endpoint at the sender and where it arrives.
+    pub(super) unicast: &'a [(Endpoint, Endpoint)],
 }
 
 /// When a command ran, nanoseconds on `CLOCK_MONOTONIC`.
@@ -64,6 +66,7 @@ pub(super) fn run(
         .env("MCRGEN_GROUPS", told.step.groups.to_string())
         .env("MCRGEN_TX", told.tx.to_string())
         .env("MCRGEN_RX", spaced(told.rx))
+        .env("MCRGEN_UNICAST_SHARE", told.step.unicast_share.unwrap_or_default().to_string())
         .stdin(input)
         .stdout(std::io::stderr())
         .process_group(0)
@@ -110,16 +113,25 @@ fn how(status: ExitStatus) -> String {
     }
 }
 
-/// A file in memory with a line for each flow: its endpoint at the sender, then those at the outputs.
+/// A file in memory with a line for each flow that is sent, unicast behind multicast: its endpoint at the sender, then
+/// those at the outputs.
 fn flows_file(told: &Told<'_>) -> std::io::Result<Stdio> {
     let mut file = std::fs::File::from(memfd_create("flows", MemfdFlags::CLOEXEC)?);
     let mut text = Vec::new();
-    for flow in 0..told.step.groups {
+    let (groups, unicast) = match told.step.unicast_share {
+        Some(100) => (0, told.unicast),
+        None | Some(0) => (told.step.groups, &[][..]),
+        Some(_) => (told.step.groups, told.unicast),
+    };
+    for flow in 0..groups {
         write!(text, "{}", nth(told.tx, flow))?;
         for output in told.rx {
             write!(text, " {}", nth(output, flow))?;
         }
         writeln!(text)?;
+    }
+    for (tx, rx) in unicast {
+        writeln!(text, "{tx} {rx}")?;
     }
     file.write_all(&text)?;
     file.seek(SeekFrom::Start(0))?;
@@ -144,12 +156,14 @@ mod tests {
     use super::super::size::parse_sizes;
     use super::*;
 
-    fn with_told<T>(work: impl FnOnce(&Told<'_>) -> T) -> T {
+    fn with_told<T>(unicast_share: Option<u8>, work: impl FnOnce(&Told<'_>) -> T) -> T {
         let size = parse_sizes("18:7,64:1").unwrap().remove(0);
-        let step = Step { size, fanout: 2, groups: 2, unicast_share: None };
+        let step = Step { size, fanout: 2, groups: 2, unicast_share };
         let (tx, rx) = ("239.1.1.1%s0:5000", ["239.2.1.255%d0:6000", "10.0.0.1:7000"]);
         let rx = rx.map(|text| text.parse().unwrap());
-        work(&Told { test: "throughput", step: &step, tx: &tx.parse().unwrap(), rx: &rx })
+        let unicast = [("10.1.0.2:7".parse().unwrap(), "10.2.0.1:8".parse().unwrap())];
+        let tx = tx.parse().unwrap();
+        work(&Told { test: "throughput", step: &step, tx: &tx, rx: &rx, unicast: &unicast })
     }
 
     #[test]
@@ -157,16 +171,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("told");
         let command = format!("(env | grep ^MCRGEN_ | sort; cat) >{}", path.display());
-        with_told(|told| run("set-up", &command, told, &Stop::default()).unwrap());
+        with_told(None, |told| run("set-up", &command, told, &Stop::default()).unwrap());
         let mut text = String::new();
         std::fs::File::open(&path).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(
             text,
             "MCRGEN_FANOUT=2\nMCRGEN_GROUPS=2\nMCRGEN_RX=239.2.1.255%d0:6000 10.0.0.1:7000\n\
-             MCRGEN_SIZE=18:7,64:1\nMCRGEN_TEST=throughput\nMCRGEN_TX=239.1.1.1%s0:5000\n\
+             MCRGEN_SIZE=18:7,64:1\nMCRGEN_TEST=throughput\nMCRGEN_TX=239.1.1.1%s0:5000\nMCRGEN_UNICAST_SHARE=0\n\
              239.1.1.1%s0:5000 239.2.1.255%d0:6000 10.0.0.1:7000\n\
              239.1.1.2%s0:5000 239.2.2.0%d0:6000 10.0.0.1:7001\n"
         );
+    }
+
+    #[test]
+    fn flows_that_are_not_sent_are_not_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("told");
+        let command = format!("cat >{}", path.display());
+        let lines = |share| {
+            with_told(Some(share), |told| run("set-up", &command, told, &Stop::default()).unwrap());
+            std::fs::read_to_string(&path).unwrap()
+        };
+        let multicast = "239.1.1.1%s0:5000 239.2.1.255%d0:6000 10.0.0.1:7000\n\
+                         239.1.1.2%s0:5000 239.2.2.0%d0:6000 10.0.0.1:7001\n";
+        let unicast = "10.1.0.2:7 10.2.0.1:8\n";
+        assert_eq!(lines(0), multicast);
+        assert_eq!(lines(50), format!("{multicast}{unicast}"));
+        assert_eq!(lines(100), unicast);
     }
 
     #[test]
@@ -178,7 +209,7 @@ mod tests {
             (&long, "xxx ..."),
             ("exit 3\ntrue", "exit code 3: exit 3 ..."),
         ] {
-            let error = with_told(|told| run("set-up", command, told, &Stop::default()).unwrap_err());
+            let error = with_told(None, |told| run("set-up", command, told, &Stop::default()).unwrap_err());
             assert!(error.to_string().contains(says) && error.to_string().len() < 160, "{error}");
         }
     }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use mcast::InterfaceName;
+
 use super::place::{Netns, Place};
 use crate::generator::tap::TapError;
 use crate::generator::target::TargetError;
@@ -83,6 +85,14 @@ pub enum TesterError {
         "{0} fragments arrived, which are not put together here: use a --size that fits each MTU on the way"
     )]
     Fragments(u64),
+    /// A device that goes on sending what it holds.
+    #[error(
+        "{0} s after a trial the device still sends what it held of it: offer less (--most) or shorter (--trial)"
+    )]
+    Undrained(u64),
+    /// A side's interface is switched off.
+    #[error("{0}: interface {1} is down: switch it on, as by `ip link set {1} up`")]
+    Down(Box<Place>, InterfaceName),
     /// Packets come where none should.
     #[error("{0}")]
     Unexpected(String),

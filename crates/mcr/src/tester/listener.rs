@@ -57,6 +57,24 @@ pub(super) struct Heard {
     pub(super) read_ns: u64,
 }
 
+/// Packets that could not be taken for what was sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Damage {
+    pub(super) fragments: u64,
+    /// Those with a wrong IP or UDP checksum.
+    pub(super) bad_checksums: u64,
+}
+
+impl Damage {
+    /// Both together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            fragments: self.fragments + other.fragments,
+            bad_checksums: self.bad_checksums + other.bad_checksums,
+        }
+    }
+}
+
 /// A trial at one output.
 #[derive(Debug)]
 pub(super) struct OutputReport {
@@ -152,9 +170,13 @@ impl Listener {
         self.spans.clone()
     }
 
-    /// Fragments of packets that may have been meant for it.
-    pub(super) fn fragments(&self) -> u64 {
-        self.tallies.iter().map(|tally| tally.report(None).fragments).sum()
+    /// What came instead of packets that may have been meant for it.
+    pub(super) fn damage(&self) -> Damage {
+        let of = |tally: &Tally| {
+            let TallyReport { fragments, bad_checksum, .. } = tally.report(None);
+            Damage { fragments, bad_checksums: bad_checksum }
+        };
+        self.tallies.iter().map(of).fold(Damage::default(), Damage::and)
     }
 
     /// Outputs and flows that nothing was received of, named as the operator knows them.

@@ -14,6 +14,7 @@ pub mod error;
 pub mod fanout;
 pub mod figures;
 pub mod join;
+mod late;
 pub mod latency;
 mod listener;
 pub mod machine;

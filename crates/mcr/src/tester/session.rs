@@ -3,11 +3,12 @@
 use std::num::{NonZeroU16, NonZeroU64};
 use std::time::Duration;
 
+use dataplane::sys::ethtool::Device;
 use mcast::Endpoint;
 use rustix::thread::{CpuSet, sched_getaffinity};
 use serde::Serialize;
 
-use super::args::{Bench, Test};
+use super::args::{Bench, Pair, Test};
 use super::bed::{Bed, BedPlan};
 use super::command::{self, Ran, Told};
 use super::error::TesterError;
@@ -46,6 +47,7 @@ impl<'a> Session<'a> {
     /// What is wrong with the command line, or with what it names.
     pub(super) fn new(options: &'a Bench, stop: Stop) -> Result<Self, TesterError> {
         options.check()?;
+        check_cores(options)?;
         let session = Self { options, stop, cores: cores(options) };
         output::check(options, &session.steps())?;
         let groups = session.groups();
@@ -138,6 +140,7 @@ impl<'a> Session<'a> {
         if let Some(setup) = &self.options.setup {
             self.command("set-up", setup, step)?;
         }
+        self.places().try_for_each(|place| place.within(|| switched_on(&place)))?;
         Bed::open(&self.plan(step), &self.stop)
     }
 
@@ -147,7 +150,10 @@ impl<'a> Session<'a> {
     /// When it fails.
     pub(super) fn command(&self, what: &'static str, command: &str, step: &Step) -> Result<Ran, TesterError> {
         let rx = self.outputs(step)?;
-        let told = Told { test: self.options.test.name(), step, tx: &self.options.tx.endpoint, rx: &rx };
+        let pair = |pair: &Pair| (pair.tx.endpoint.clone(), pair.rx.endpoint.clone());
+        let unicast: Vec<_> = self.options.unicast.iter().map(pair).collect();
+        let (test, tx) = (self.options.test.name(), &self.options.tx.endpoint);
+        let told = Told { test, step, tx, rx: &rx, unicast: &unicast };
         command::run(what, command, &told, &self.stop)
     }
 
@@ -184,6 +190,13 @@ impl<'a> Session<'a> {
     /// A unicast flow's place at the sender.
     fn beside(&self, tx: &Place) -> Place {
         Place { netns: self.options.tx.netns.clone(), ..tx.clone() }
+    }
+
+    /// Where the tester sends and receives.
+    fn places(&self) -> impl Iterator<Item = Place> {
+        let Bench { tx, rx, unicast, .. } = self.options;
+        let beside = unicast.iter().flat_map(|pair| [self.beside(&pair.tx), pair.rx.clone()]);
+        std::iter::once(tx).chain(rx).cloned().chain(beside)
     }
 
     fn plan(&self, step: &Step) -> BedPlan {
@@ -237,6 +250,30 @@ impl<'a> Session<'a> {
 fn target(place: &Place, flows: NonZeroU16) -> Result<Target, TesterError> {
     Target::new(place.endpoint.clone(), flows)
         .map_err(|error| TesterError::Target(Box::new(place.clone()), error))
+}
+
+/// Refuses a place whose interface is switched off.
+fn switched_on(place: &Place) -> Result<(), TesterError> {
+    let Some(interface) = &place.endpoint.interface else { return Ok(()) };
+    match Device::open(interface.as_str()).and_then(|device| device.is_up()) {
+        Ok(false) => Err(TesterError::Down(Box::new(place.clone()), interface.clone())),
+        // One that cannot be asked is refused where it is used.
+        Ok(true) | Err(_) => Ok(()),
+    }
+}
+
+/// Refuses cores that this process may not use.
+fn check_cores(options: &Bench) -> Result<(), TesterError> {
+    let own = sched_getaffinity(None).unwrap_or_default();
+    let receivers = options.rx_cores.iter().flat_map(|list| list.as_slice());
+    let cores = options.tx_core.iter().map(|core| ("--tx-core", core));
+    let foreign = |(_, core): &(_, &u32)| **core as usize >= CpuSet::MAX_CPU || !own.is_set(**core as usize);
+    match cores.chain(receivers.map(|core| ("--rx-cores", core))).find(foreign) {
+        Some((option, core)) => Err(TesterError::Usage(format!(
+            "{option} names core {core}, which this process may not use: `taskset -cp $$` lists those it may"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The sender's core and the receivers': as asked for, else the first there is and all others.

@@ -25,7 +25,7 @@ pub struct Counts {
     pub duplicated: u64,
     /// Packets that arrived after a later one of their flow (RFC 4737, section 3.3).
     pub reordered: u64,
-    /// Packets with right checksums and wrong content.
+    /// Packets with right checksums and wrong content, and those shorter than they say.
     pub corrupted: u64,
     /// Packets with a wrong IP or UDP checksum.
     pub bad_checksum: u64,

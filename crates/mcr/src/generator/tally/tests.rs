@@ -82,11 +82,12 @@ fn damage_is_told_apart() {
     let mut bad_ip = good.clone();
     bad_ip[8] = 77;
     take(&mut tally, &bad_ip);
+    take(&mut tally, &good[..100]);
     let mut partial = good;
     partial[26] ^= 0xff;
     tally.take(&partial, ChecksumTrust::Partial, None, 2000);
     let report = tally.report(Some(2));
-    assert_eq!((report.bad_checksum, report.corrupted, report.received, report.lost), (2, 1, 1, 1));
+    assert_eq!((report.bad_checksum, report.corrupted, report.received, report.lost), (2, 2, 1, 1));
     assert!(!report.is_clean());
 }
 

@@ -4,15 +4,13 @@ use testbed::skip_unless_available;
 
 use super::device::{Device, results};
 
+/// The device is a relay for unicast too, by rules that the set-up makes of what it is told.
 #[test]
 fn both_classes_are_offered_in_their_shares_and_counted() {
     skip_unless_available!();
     let device = Device::new();
-    let fan = &device.fan;
-    fan.relay().sysctl("net.ipv4.ip_forward", "1").unwrap();
-    fan.sender.netns().ip("route add default via 10.10.1.1").unwrap();
-    fan.receivers[1].netns().ip("route add default via 10.10.3.1").unwrap();
-    let unicast = format!("10.10.3.100:7000=10.10.3.100:7000/{}", fan.receivers[1].netns().name());
+    let receiver = device.fan.receivers[1].netns().name();
+    let unicast = format!("10.10.1.1%s0:7000=10.10.3.100:7001/{receiver}");
     let line = format!(
         "mixed {} --unicast {unicast} --unicast-share 0,25,100 --size 200 --trial 0.2 --repeat 1 --most 1000",
         device.sides()

@@ -3,6 +3,7 @@
 use testbed::skip_unless_available;
 
 use super::device::{Device, bench, results};
+use crate::cable::Cable;
 
 /// A device that takes the first five flows and no other.
 #[test]
@@ -23,6 +24,25 @@ fn the_capacity_is_found_to_the_group() {
         .map(|attempt| attempt["groups"].as_u64().unwrap())
         .collect();
     assert_eq!(tried, [1, 2, 4, 8, 6, 5]);
+}
+
+/// What the tester cannot try is no fault of the device's, and no lack of a result.
+#[test]
+fn a_capacity_beyond_the_testers_own_is_said() {
+    skip_unless_available!();
+    let cable = Cable::new();
+    let (tx, rx) = (cable.s0.netns().name(), cable.d0.netns().name());
+    let sides = format!("--tx 239.1.1.1%s0:5000/{tx} --rx 239.1.1.1%d0:5000/{rx}");
+    let queue = "tc qdisc add dev s0 root tbf rate 4mbit burst 3000 limit 6000";
+    cable.s0.netns().tool(queue).unwrap();
+    // Four groups take what the sender's queue lets through, and forty do not.
+    let line = format!("capacity {sides} --size 1000 --load 100 --groups 1,4,40 --trial 0.2 --repeat 1");
+    let result = &results(&line, &[])[0];
+    assert_eq!((&result["groups"], &result["limited_by"]), (&4.into(), &"tester".into()), "{result:#}");
+    assert!(result["failed_at"].is_null() && result["error"].is_null(), "{result:#}");
+    let last = result["attempts"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["groups"], &last["void"]), (&40.into(), &true.into()), "{last:#}");
+    assert!(last["why"].as_str().unwrap().contains("limited by the tester"), "{last:#}");
 }
 
 /// A set-up that refuses so many has said so; one that refuses a single group is broken.

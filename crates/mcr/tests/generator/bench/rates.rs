@@ -53,6 +53,23 @@ fn a_devices_rate_is_found() {
     assert!(forwarded >= 0.5 * offered && forwarded < (LIMIT_PPS + queued) * 1.02, "{lax:#}");
 }
 
+/// A device that takes in seconds of packets is given the time to send them: what it still held would be in the way of the
+/// next trial and count as its loss.
+#[test]
+fn a_long_queue_is_empty_before_the_next_trial() {
+    skip_unless_available!();
+    let device = Device::new();
+    let bits = FRAME_BITS * LIMIT_PPS as usize;
+    let queue = format!("tc qdisc add dev r-out1 root tbf rate {bits} burst 3000 limit 20000000");
+    device.fan.relay().tool(&queue).unwrap();
+    // What is offered first takes it four seconds.
+    let line = format!("latency {} --size {SIZE} --load 8000,500 --trial 0.5 --repeat 1", device.sides());
+    let results = results(&line, &[("--setup", &device.setup())]);
+    let [first, second] = [0, 1].map(|at| &results[at]["counts"]);
+    assert!(first["lost"].as_u64().unwrap() > 500, "{first:#}");
+    assert_eq!((&second["lost"], &second["stray"]), (&0.into(), &0.into()), "{second:#}");
+}
+
 /// What keeps the tester from offering is no fault of the device's, and is not counted as its loss.
 #[test]
 fn the_testers_own_limit_is_said() {

@@ -1,8 +1,11 @@
 //! What is refused, with which exit code and what words.
 
-use testbed::skip_unless_available;
+use mcr::generator::header::Header;
+use testbed::process::Stream;
+use testbed::{Datagram, Injector, eventually, skip_unless_available};
 
-use super::device::{Device, bench, command};
+use super::device::{Device, bench, command, start};
+use crate::cable::LONG;
 
 #[test]
 fn command_lines_that_cannot_be_measured() {
@@ -42,6 +45,11 @@ fn command_lines_that_cannot_be_measured() {
         (format!("mixed {sides} --unicast 10.0.0.1:7"), "has no '='"),
         (format!("join --tx 239.1.1.1%s0:5000/{tx} --rx 10.10.2.100:6000/{rx}"), "joins nothing"),
         (format!("join {sides} --join true"), "--leave"),
+        (
+            format!("throughput {sides} --tx-core 1023"),
+            "--tx-core names core 1023, which this process may not use",
+        ),
+        (format!("throughput {sides} --rx-cores 0,1023"), "--rx-cores names core 1023"),
     ] {
         let finished = bench(&line, &[]);
         assert_eq!(finished.code(), 2, "{line}: {finished:?}");
@@ -108,6 +116,50 @@ fn steps_without_a_result() {
     let document = half.json();
     let error = document["results"][0]["error"].as_str().unwrap();
     assert!(error.contains("2 of 4 flows did not arrive: 239.2.1.2%d0:6000/"), "{error}");
+}
+
+/// What is wrong with the tester's own side is not put down to the device.
+#[test]
+fn faults_of_the_testers_side_are_named() {
+    skip_unless_available!();
+    let device = Device::new();
+    let line = format!("throughput {} --trial 0.1 --repeat 1 --wait 0.5 --most 500", device.sides());
+    let error = |setup: &str| {
+        let finished = bench(&line, &[("--setup", setup)]);
+        assert_eq!(finished.code(), 1, "{finished:?}");
+        finished.json()["results"][0]["error"].as_str().unwrap().to_owned()
+    };
+    for link in [&device.fan.sender.link, &device.fan.receivers[0].link] {
+        link.down().unwrap();
+        let error = error(&device.setup());
+        assert!(error.contains(&format!("interface {} is down", link.name())), "{error}");
+        link.up().unwrap();
+    }
+}
+
+/// A device that damages packets is told from one that forwards none.
+#[test]
+fn wrong_checksums_are_told() {
+    skip_unless_available!();
+    let device = Device::new();
+    let line = format!("throughput {} --trial 0.1 --repeat 1 --wait 2", device.sides());
+    let mut bench = start(&line, &[("--setup", "echo ready")]);
+    bench.wait_line(|line| line == "ready", LONG);
+    let damaging = Injector::on(&device.fan.egress[0].link).unwrap();
+    let mut payload = vec![0; 18];
+    Header { flow: 0, sequence: 0, sent_ns: 0 }.emit(&mut payload);
+    let datagram =
+        Datagram::between("10.10.2.1:4000", "239.2.1.1:6000").payload(payload).with_wrong_checksum();
+    eventually(LONG, "the run ends", || {
+        damaging.send(&datagram).unwrap();
+        !bench.is_running()
+    });
+    assert_eq!(bench.wait(LONG).code(), Some(1));
+    let lines = bench.lines();
+    let report = lines.iter().find(|line| line.stream == Stream::Stdout).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report.text).unwrap();
+    let error = report["results"][0]["error"].as_str().unwrap();
+    assert!(error.contains("packets arrived with wrong checksums"), "{error}");
 }
 
 /// Packets that do not fit are the operator's matter, whatever cuts them, and no loss of the device's.
