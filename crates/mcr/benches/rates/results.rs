@@ -76,6 +76,9 @@ pub(crate) struct Origin<'a> {
     settings: &'a Settings,
     /// Repeats that did not count, as the sender alone was too slow.
     not_counted: usize,
+    /// Rows without a result, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    no_result: Vec<String>,
     /// What was measured, by the programs' own names and versions.
     versions: Vec<String>,
 }
@@ -83,14 +86,21 @@ pub(crate) struct Origin<'a> {
 impl<'a> Origin<'a> {
     pub(crate) fn here(settings: &'a Settings, not_counted: usize, versions: Vec<String>) -> Self {
         let commit = option_env!("MCR_COMMIT").filter(|commit| !commit.is_empty());
-        Self { machine: Machine::this(), commit, time: now(), settings, not_counted, versions }
+        let (machine, time, no_result) = (Machine::this(), now(), Vec::new());
+        Self { machine, commit, time, settings, not_counted, no_result, versions }
+    }
+
+    /// With rows that have no result, and why.
+    pub(crate) fn without(self, no_result: Vec<String>) -> Self {
+        Self { no_result, ..self }
     }
 
     fn markdown(&self) -> String {
         let Machine { cpu, cores, kernel } = &self.machine;
+        let lacks: String = self.no_result.iter().map(|row| format!("\nNo result: {row}.\n")).collect();
         format!(
             "{} ({}); {cpu}, {cores} cores, Linux {kernel}; {}. {} repeats of {} s trials, {} more that did \
-             not count.\n",
+             not count.\n{lacks}",
             self.versions.join(", "),
             self.commit.unwrap_or("commit unknown"),
             self.time,

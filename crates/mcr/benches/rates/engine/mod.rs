@@ -85,7 +85,7 @@ pub(crate) fn run(settings: &Settings) -> Result<bool> {
             Ok(times) => not_counted += times,
             Err(error) => {
                 eprintln!("  {name}: {error:#}");
-                failed.push(name);
+                failed.push(format!("{name}: {error:#}"));
             }
         }
         print!("{}", figures.0.lines(MCR));
@@ -96,9 +96,10 @@ pub(crate) fn run(settings: &Settings) -> Result<bool> {
     let verdict = if passes { "PASS: all limits are reached" } else { "FAIL" };
     println!("{verdict}; {not_counted} repeats did not count");
     missed.iter().for_each(|what| println!("  missed: {what}"));
-    failed.iter().for_each(|name| println!("  no result: {name}"));
-    if settings.rows.is_empty() && failed.is_empty() {
-        let origin = Origin::here(settings, not_counted, vec![format!("mcrd {}", env!("CARGO_PKG_VERSION"))]);
+    failed.iter().for_each(|row| println!("  no result: {row}"));
+    if settings.rows.is_empty() {
+        let origin = Origin::here(settings, not_counted, vec![format!("mcrd {}", env!("CARGO_PKG_VERSION"))])
+            .without(failed);
         all.write(&crate::folder().join("results"), "engine", &origin, &all.judged(MCR))?;
     }
     Ok(passes)
