@@ -2,7 +2,7 @@
 //! a route, a neighbour and the firewall for each.
 //!
 //! A run of datagrams is one frame that the kernel cuts, or the device: it is told so, and that the UDP checksum is to be
-//! filled in, by the `virtio_net_hdr` before it (linux/virtio_net.h).
+//! filled in, by the [`vnet`] header before it.
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -15,20 +15,9 @@ use crate::batch::Batch;
 use crate::envelope::{Envelope, FLAGS};
 use crate::raw::Identifications;
 use crate::sys::sendmmsg::{Outgoing, sendmmsg};
+use crate::vnet;
 
-/// Bytes of `struct virtio_net_hdr`.
-const VNET_HEADER_BYTES: usize = 10;
-
-/// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the checksum field holds the pseudo-header's sum only.
-const NEEDS_CSUM: u8 = 1;
-
-/// `VIRTIO_NET_HDR_GSO_UDP_L4`: UDP datagrams of `gso_size` bytes of payload.
-const GSO_UDP_SEGMENTS: u8 = 5;
-
-/// Where the checksum stands in the UDP header.
-const UDP_CHECKSUM_OFFSET: usize = 6;
-
-const HEAD_BYTES_MAX: usize = VNET_HEADER_BYTES + ethernet::HEADER_LEN + ipv6::HEADER_LEN + udp::HEADER_LEN;
+const HEAD_BYTES_MAX: usize = vnet::LEN + ethernet::HEADER_LEN + ipv6::HEADER_LEN + udp::HEADER_LEN;
 
 /// All that stands before the payload of a frame.
 #[derive(Debug)]
@@ -44,16 +33,17 @@ pub struct Run {
     pub bytes: usize,
     /// Of each but the last; absent: there is one.
     pub segment: Option<u16>,
-    /// What tells fragments of the first of them from another's, should a router make any; the kernel counts on.
-    pub identification: u32,
+    /// What tells fragments of the first of them from another's, should a router make any; the kernel counts on. Absent: no
+    /// router may (DF).
+    pub identification: Option<u16>,
 }
 
 impl Run {
     /// A part of a batch.
     pub fn of(batch: &Batch, part: &Range<usize>, identifications: &Identifications) -> Self {
         let segment = if part.len() > 1 { u16::try_from(batch.segment()).ok() } else { None };
-        let identification = identifications.draw_run(part.len() as u32);
-        Self { bytes: batch.bytes(part).len(), segment, identification }
+        let identification = identifications.draw_run(part.len() as u32) as u16;
+        Self { bytes: batch.bytes(part).len(), segment, identification: Some(identification) }
     }
 }
 
@@ -89,7 +79,7 @@ fn fill(buffer: &mut [u8; HEAD_BYTES_MAX], link: [u8; 6], envelope: &Envelope, r
     let (source, source_port) = envelope.source.zip(envelope.source_port)?;
     let addresses = Addresses::new(source, envelope.destination.ip())?;
     let length = u16::try_from(udp::HEADER_LEN + run.bytes).ok()?;
-    let (vnet, rest) = buffer.split_at_mut(VNET_HEADER_BYTES);
+    let (vnet, rest) = buffer.split_at_mut(vnet::LEN);
     let ethernet = ethernet::Repr {
         destination: MacAddress::of_group(envelope.destination.ip())?,
         source: MacAddress(link),
@@ -101,20 +91,12 @@ fn fill(buffer: &mut [u8; HEAD_BYTES_MAX], link: [u8; 6], envelope: &Envelope, r
     rest[2..4].copy_from_slice(&envelope.destination.port().to_be_bytes());
     rest[4..6].copy_from_slice(&length.to_be_bytes());
     let partial = addresses.pseudo_header(Protocol::UDP, length).fold();
-    rest[UDP_CHECKSUM_OFFSET..udp::HEADER_LEN].copy_from_slice(&partial.to_be_bytes());
+    rest[6..udp::HEADER_LEN].copy_from_slice(&partial.to_be_bytes());
 
     let unused = rest.len() - udp::HEADER_LEN;
-    let frame_headers = HEAD_BYTES_MAX - VNET_HEADER_BYTES - unused;
-    // In the host's byte order: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset.
-    vnet[0] = NEEDS_CSUM;
-    if let Some(segment) = run.segment {
-        vnet[1] = GSO_UDP_SEGMENTS;
-        vnet[2..4].copy_from_slice(&(frame_headers as u16).to_ne_bytes());
-        vnet[4..6].copy_from_slice(&segment.to_ne_bytes());
-    }
-    vnet[6..8].copy_from_slice(&((frame_headers - udp::HEADER_LEN) as u16).to_ne_bytes());
-    vnet[8..10].copy_from_slice(&(UDP_CHECKSUM_OFFSET as u16).to_ne_bytes());
-    Some(VNET_HEADER_BYTES + frame_headers)
+    let headers = HEAD_BYTES_MAX - vnet::LEN - unused;
+    vnet.copy_from_slice(&vnet::of_udp(headers, run.segment));
+    Some(vnet::LEN + headers)
 }
 
 fn emit_ip<'b>(
@@ -133,9 +115,8 @@ fn emit_ip<'b>(
                 protocol: Protocol::UDP,
                 ttl,
                 traffic_class,
-                identification: run.identification as u16,
-                // As UDP sockets leave it: a router on the way may fragment.
-                dont_fragment: false,
+                identification: run.identification.unwrap_or_default(),
+                dont_fragment: run.identification.is_none(),
                 more_fragments: false,
                 fragment_offset: 0,
                 options: &[],
@@ -181,9 +162,9 @@ mod tests {
             ("192.0.2.1", "239.129.2.3:5000", [1, 0, 0x5e, 1, 2, 3]),
             ("2001:db8::1", "[ff3e::8000:1]:5000", [0x33, 0x33, 0x80, 0, 0, 1]),
         ] {
-            let run = Run { bytes: 20, segment: None, identification: 9 };
+            let run = Run { bytes: 20, segment: None, identification: None };
             let head = Head::new([2; 6], &envelope(source, to), run).unwrap();
-            let (vnet, frame) = head.as_bytes().split_at(VNET_HEADER_BYTES);
+            let (vnet, frame) = head.as_bytes().split_at(vnet::LEN);
             assert_eq!((vnet[0], vnet[1], &frame[..6], &frame[6..12]), (1, 0, &link[..], &[2; 6][..]));
             let packet = [&frame[ethernet::HEADER_LEN..], &[8; 20]].concat();
             let datagram = Datagram::parse_ip(&packet, ChecksumTrust::Partial).unwrap();
@@ -195,15 +176,15 @@ mod tests {
 
     #[test]
     fn a_run_says_how_it_is_cut() {
-        let run = Run { bytes: 2900, segment: Some(1400), identification: 0 };
+        let run = Run { bytes: 2900, segment: Some(1400), identification: None };
         let head = Head::new([2; 6], &envelope("192.0.2.1", "239.1.1.1:5000"), run).unwrap();
         let word = |at: usize| u16::from_ne_bytes([head.as_bytes()[at], head.as_bytes()[at + 1]]);
-        assert_eq!((head.as_bytes()[1], word(2), word(4), word(6), word(8)), (5, 42, 1400, 34, 6));
+        assert_eq!((head.as_bytes()[1], word(2), word(4)), (5, 42, 1400));
     }
 
     #[test]
     fn what_makes_no_frame_is_refused() {
-        let run = |bytes| Run { bytes, segment: None, identification: 0 };
+        let run = |bytes| Run { bytes, segment: None, identification: None };
         let group = envelope("192.0.2.1", "239.1.1.1:5000");
         let sourceless = Envelope { source: None, ..group };
         for (envelope, bytes) in [

@@ -92,9 +92,7 @@ pub struct Leg {
 impl Leg {
     /// A leg as the table has it.
     pub fn new(entry: LegEntry) -> Self {
-        let headers = if entry.address.is_ipv4() { 20 + 8 } else { 40 + 8 };
-        let whole_bytes = (entry.mtu as usize).saturating_sub(headers);
-        Self { entry, whole_bytes, segments: true, singles: 0 }
+        Self { whole_bytes: whole_bytes(&entry), entry, segments: true, singles: 0 }
     }
 
     /// The headers datagrams get here; none where their TTL is used up.
@@ -150,6 +148,11 @@ impl Leg {
         Way::Bursts(Bursts { envelope, link, socket: socket.unwrap_or(self.entry.socket), most })
     }
 
+    /// Whether it sends frames where it can.
+    pub fn takes_frames(&self) -> bool {
+        self.entry.frames.is_some()
+    }
+
     /// How a batch leaves as frames; absent: it does not, as where its datagrams have to be fragmented.
     fn frames(&self, batch: &Batch) -> Option<FramesEntry> {
         self.entry.frames.filter(|_| batch.segment() <= self.whole_bytes)
@@ -181,10 +184,33 @@ impl Leg {
         part: &Range<usize>,
         egress: Egress<'_>,
     ) -> Taken {
-        let segmented = part.len() > 1;
-        if self.frames(batch).is_some() {
-            return self.frame_failed(&error, batch, payloads, part, egress);
+        if self.frames(batch).is_none() {
+            return self.datagrams_failed(error, batch, payloads, part, egress);
         }
+        if part.len() > 1 && refuses_segments(&error) {
+            return self.unsegmented(batch, payloads, part, egress);
+        }
+        // The device's MTU is smaller than that of the table, so it has to be fragmented.
+        if error.raw_os_error() == Some(libc::EMSGSIZE) {
+            return match self.submit_datagrams(batch, payloads, part, egress) {
+                Ok(()) => self.took(batch, part, egress),
+                Err(error) => self.datagrams_failed(error, batch, payloads, part, egress),
+            };
+        }
+        self.refused(part.len(), &error, egress);
+        Taken::default()
+    }
+
+    /// The same of what did not leave as frames.
+    fn datagrams_failed(
+        &mut self,
+        error: io::Error,
+        batch: &Batch,
+        payloads: &[u8],
+        part: &Range<usize>,
+        egress: Egress<'_>,
+    ) -> Taken {
+        let segmented = part.len() > 1;
         let mut error = error;
         // The socket is shared by legs, and each ICMP error that came back for any of them is reported once, by
         // whichever send comes next, which is then not carried out. It is sent again, and while more of them come again.
@@ -196,7 +222,7 @@ impl Leg {
             if returned == 0 && attempt > 0 {
                 break;
             }
-            error = match self.submit(batch, payloads, part, egress) {
+            error = match self.submit_datagrams(batch, payloads, part, egress) {
                 Ok(()) => return self.took(batch, part, egress),
                 Err(error) => error,
             };
@@ -204,7 +230,7 @@ impl Leg {
         if self.cuts_smaller(&error) {
             // Of its own refusal the kernel tells the socket by ICMP as well.
             charge_returned(self.entry.socket, egress);
-            if self.submit(batch, payloads, part, egress).is_ok() {
+            if self.submit_datagrams(batch, payloads, part, egress).is_ok() {
                 return self.took(batch, part, egress);
             }
         }
@@ -212,28 +238,6 @@ impl Leg {
             return self.unsegmented(batch, payloads, part, egress);
         }
         self.refused(part.len(), &error, egress);
-        Taken::default()
-    }
-
-    /// The same of a frame: no ICMP error comes back to its socket.
-    fn frame_failed(
-        &mut self,
-        error: &io::Error,
-        batch: &Batch,
-        payloads: &[u8],
-        part: &Range<usize>,
-        egress: Egress<'_>,
-    ) -> Taken {
-        if part.len() > 1 && refuses_segments(error) {
-            return self.unsegmented(batch, payloads, part, egress);
-        }
-        // The device's MTU is smaller than that of the table, so it has to be fragmented.
-        if error.raw_os_error() == Some(libc::EMSGSIZE)
-            && self.submit_datagrams(batch, payloads, part, egress).is_ok()
-        {
-            return self.took(batch, part, egress);
-        }
-        self.refused(part.len(), error, egress);
         Taken::default()
     }
 
@@ -286,7 +290,9 @@ impl Leg {
         let Some(frames) = self.frames(batch) else {
             return self.submit_datagrams(batch, payloads, part, egress);
         };
-        let Some(envelope) = batch.kept().and_then(|kept| self.envelope(kept)) else { return Ok(()) };
+        let Some(envelope) = batch.kept().and_then(|kept| self.envelope(kept)) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
         let head = Head::new(frames.link, &envelope, Run::of(batch, part, egress.identifications))?;
         match egress.sockets.get(&frames.socket) {
             Some(socket) => head.send(socket.as_fd(), &payloads[batch.bytes(part)]),
@@ -301,7 +307,9 @@ impl Leg {
         part: &Range<usize>,
         egress: Egress<'_>,
     ) -> io::Result<()> {
-        let Some(envelope) = batch.kept().and_then(|kept| self.envelope(kept)) else { return Ok(()) };
+        let Some(envelope) = batch.kept().and_then(|kept| self.envelope(kept)) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
         let Some(socket) = egress.sockets.get(&self.entry.socket) else {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         };
@@ -322,6 +330,7 @@ impl Leg {
             self.entry.keeps_port() && error.raw_os_error() == Some(libc::EMSGSIZE) && self.entry.mtu > least;
         if news {
             self.entry.mtu = least;
+            self.whole_bytes = whole_bytes(&self.entry);
         }
         news
     }
@@ -342,6 +351,12 @@ pub fn charge_returned(socket: u32, egress: Egress<'_>) -> usize {
         Some(fd) => egress.hosts.charge(socket, fd.as_fd(), egress.counters),
         None => 0,
     }
+}
+
+/// Largest payload that leaves unfragmented.
+fn whole_bytes(entry: &LegEntry) -> usize {
+    let headers = if entry.address.is_ipv4() { 20 + 8 } else { 40 + 8 };
+    (entry.mtu as usize).saturating_sub(headers)
 }
 
 /// The kernel had no room: a full qdisc or send buffer. Trying again at once would find none either.

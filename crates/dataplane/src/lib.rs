@@ -23,4 +23,5 @@ pub mod round;
 pub mod sandbox;
 pub mod sys;
 pub mod table;
+pub mod vnet;
 pub mod worker;

@@ -174,9 +174,16 @@ impl Outbox {
     /// The batch posted last, on one leg.
     fn post_on(&mut self, leg: usize, flows: &mut [Outputs], egress: Egress<'_>) {
         let at = self.batches.len() - 1;
+        let Posted { flow, batch, .. } = &self.batches[at];
+        let outgoing = &mut flows[*flow as usize].legs[leg];
+        let way = outgoing.way(batch, egress);
+        if matches!(way, Way::Apart) && outgoing.takes_frames() {
+            // Those of an earlier batch, which fitted, may wait.
+            self.submit(flows, egress);
+        }
         let Posted { flow, batch, payloads, fate } = &mut self.batches[at];
         let outgoing = &mut flows[*flow as usize].legs[leg];
-        let outcome = match outgoing.way(batch, egress) {
+        let outcome = match way {
             Way::Bursts(bursts) => return self.post_bursts(at, leg, &bursts, flows, egress),
             Way::Apart => {
                 Fate::Tried(outgoing.send_apart(batch, payloads.bytes(egress.ring, &self.arena), egress))

@@ -44,7 +44,8 @@ impl Identifications {
         self.draw_run(1)
     }
 
-    /// The first of so many, each one more than that before it, as the kernel numbers what it cuts.
+    /// The first of so many, each one more than that before it, as the kernel numbers what it cuts. Other workers' may meet
+    /// them: the sixteen bits of IPv4 come round within a second at rates that have runs (RFC 6864, section 5.2).
     pub fn draw_run(&self, count: u32) -> u32 {
         self.next.replace(self.next.get().wrapping_add(self.stride.wrapping_mul(count)))
     }

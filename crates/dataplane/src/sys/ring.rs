@@ -19,6 +19,7 @@ use rustix::net::{RecvFlags, recv};
 
 use super::mapping::Mapping;
 use super::packet::SLOT_BYTES;
+use crate::vnet;
 
 /// Super-frames held at a time; when all are in use, the next waits for [`Ring::release`].
 const LONG_FRAMES: usize = 16;
@@ -28,12 +29,6 @@ const LONG_FRAME_BYTES: usize = 65_536 + 128;
 
 /// Bytes for what is put together from several frames: four datagrams of the greatest length between two releases.
 pub const ASSEMBLED_BYTES: usize = 4 * LENGTH_MAX;
-
-/// Bytes of `struct virtio_net_hdr`, which `PACKET_VNET_HDR` puts before the link header.
-const VNET_HEADER_BYTES: usize = 10;
-const VNET_GSO_NONE: u8 = 0;
-const VNET_GSO_UDP_FRAGMENTED: u8 = 3;
-const VNET_GSO_UDP_SEGMENTS: u8 = 5;
 
 /// Offset of `struct sockaddr_ll` in a slot: after the header, aligned as `TPACKET_ALIGN` does.
 const ADDRESS_OFFSET: usize = size_of::<libc::tpacket2_hdr>().next_multiple_of(16);
@@ -307,8 +302,8 @@ impl Ring {
         }
         let len = (header.tp_snaplen as usize).saturating_sub(net - mac);
         let packet = Span { offset: (slot + net) as u32, len: len as u32 };
-        let vnet = Span { offset: (slot + mac - VNET_HEADER_BYTES) as u32, len: VNET_HEADER_BYTES as u32 };
-        let segment = segment_bytes(self.bytes(vnet));
+        let header = Span { offset: (slot + mac - vnet::LEN) as u32, len: vnet::LEN as u32 };
+        let segment = vnet::segment(self.bytes(header));
         let (ifindex, target) = self.link(slot);
         Arrival::Frame(Frame { ifindex, target, checksum: trust(status), segment, packet })
     }
@@ -317,15 +312,15 @@ impl Ring {
     fn long_frame(&mut self, slot: usize, status: u32) -> Option<Arrival> {
         let header = self.header(slot);
         let (mac, net) = (usize::from(header.tp_mac), usize::from(header.tp_net));
-        let vnet = slot + mac - VNET_HEADER_BYTES;
-        let in_slot = VNET_HEADER_BYTES + (header.tp_snaplen as usize).min(IDENTITY_BYTES);
+        let vnet = slot + mac - vnet::LEN;
+        let in_slot = vnet::LEN + (header.tp_snaplen as usize).min(IDENTITY_BYTES);
         let identity = Span { offset: vnet as u32, len: in_slot as u32 };
-        let udp = is_udp_or_plain(self.bytes(identity));
+        let udp = vnet::is_udp_or_plain(self.bytes(identity));
         let buffer = match self.early.take() {
             Some(buffer) => buffer,
             None if !udp => {
                 // No datagram of ours: taken off the queue, not copied.
-                let mut scrap = [0; VNET_HEADER_BYTES];
+                let mut scrap = [0; vnet::LEN];
                 let _ = recv(&self.fd, &mut scrap[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC);
                 let (ifindex, target) = self.link(slot);
                 let len = (header.tp_snaplen as usize).saturating_sub(net - mac);
@@ -351,9 +346,9 @@ impl Ring {
             return Some(Arrival::Truncated);
         }
         let base = self.map.len() + buffer;
-        let segment = segment_bytes(&self.long[buffer..buffer + VNET_HEADER_BYTES]);
-        let link_bytes = VNET_HEADER_BYTES + net - mac;
-        let len = (header.tp_len as usize).min(LONG_FRAME_BYTES - VNET_HEADER_BYTES) - (net - mac);
+        let segment = vnet::segment(&self.long[buffer..buffer + vnet::LEN]);
+        let link_bytes = vnet::LEN + net - mac;
+        let len = (header.tp_len as usize).min(LONG_FRAME_BYTES - vnet::LEN) - (net - mac);
         let packet = Span { offset: (base + link_bytes) as u32, len: len as u32 };
         let (ifindex, target) = self.link(slot);
         Some(Arrival::Frame(Frame { ifindex, target, checksum: trust(status), segment, packet }))
@@ -374,16 +369,4 @@ fn trust(status: u32) -> ChecksumTrust {
     } else {
         ChecksumTrust::Verify
     }
-}
-
-/// `gso_size` of a `virtio_net_hdr` in host order, where it stands for several datagrams.
-fn segment_bytes(vnet: &[u8]) -> Option<NonZeroU16> {
-    (vnet[1] == VNET_GSO_UDP_SEGMENTS)
-        .then(|| NonZeroU16::new(u16::from_ne_bytes([vnet[4], vnet[5]])))
-        .flatten()
-}
-
-/// Whether a `virtio_net_hdr` can stand before a UDP packet: it names no segmentation, or one of UDP.
-fn is_udp_or_plain(vnet: &[u8]) -> bool {
-    matches!(vnet[1], VNET_GSO_NONE | VNET_GSO_UDP_FRAGMENTED | VNET_GSO_UDP_SEGMENTS)
 }

@@ -17,12 +17,7 @@ use socket2::Socket;
 use super::blast::frame_socket;
 use super::mapping::Mapping;
 use super::packet::{set, to_u32};
-
-/// Bytes of `struct virtio_net_hdr`, with which each frame begins.
-pub const VNET_HEADER_BYTES: usize = 10;
-
-/// Where that header names the bytes that are copied, in the host's byte order.
-const VNET_HEADER_LENGTH: usize = 2;
+use crate::vnet;
 
 /// Where a slot's frame begins (`TPACKET2_HDRLEN` less the address that only received frames have).
 const FRAME_OFFSET: usize = size_of::<libc::tpacket2_hdr>().next_multiple_of(16);
@@ -58,7 +53,7 @@ impl TransmitRing {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         // Powers of two, so that slots fill blocks without a rest.
-        let slot_bytes = (FRAME_OFFSET + VNET_HEADER_BYTES + frame_bytes).next_power_of_two();
+        let slot_bytes = (FRAME_OFFSET + vnet::LEN + frame_bytes).next_power_of_two();
         let block_bytes = slot_bytes.max(BLOCK_BYTES);
         let blocks = (slots * slot_bytes).div_ceil(block_bytes).max(1);
         let slots = blocks * block_bytes / slot_bytes;
@@ -93,8 +88,7 @@ impl TransmitRing {
         let frame = &mut bytes[FRAME_OFFSET..FRAME_OFFSET + length];
         frame[..head.len()].copy_from_slice(head);
         frame[head.len()..].copy_from_slice(tail);
-        let copied = (length - VNET_HEADER_BYTES) as u16;
-        frame[VNET_HEADER_LENGTH..VNET_HEADER_LENGTH + 2].copy_from_slice(&copied.to_ne_bytes());
+        vnet::set_copied(frame, (length - vnet::LEN) as u16);
         self.set_status(slot, libc::TP_STATUS_SEND_REQUEST);
         self.pushed += 1;
         true

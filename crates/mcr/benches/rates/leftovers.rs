@@ -32,13 +32,15 @@ pub(crate) fn sweep() -> Result<()> {
 }
 
 /// From here on SIGINT and SIGTERM remove all that was made before they end the process; a second one ends it at once.
+/// Answers what says that one came.
 ///
 /// # Errors
 /// When signals cannot be taken over.
-pub(crate) fn remove_on_signal() -> Result<()> {
+pub(crate) fn remove_on_signal() -> Result<Stop> {
     let stop = Stop::on_signal().context("take over signals")?;
+    let told = stop.clone();
     let watch = move || {
-        while !stop.requested() {
+        while !told.requested() {
             sleep(LOOK);
         }
         eprintln!("bench: interrupted, no results are kept");
@@ -48,5 +50,5 @@ pub(crate) fn remove_on_signal() -> Result<()> {
         exit(INTERRUPTED);
     };
     Builder::new().name("leftovers".into()).spawn(watch).context("a thread for signals")?;
-    Ok(())
+    Ok(stop)
 }

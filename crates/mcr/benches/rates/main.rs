@@ -48,10 +48,10 @@ fn measure(words: &[String]) -> Result<bool> {
     let cores = available_parallelism()?.get();
     ensure!(cores >= 2, "two cores are needed, one for the sender and one for the relay");
     leftovers::sweep()?;
-    leftovers::remove_on_signal()?;
+    let stop = leftovers::remove_on_signal()?;
     match words.first().map(String::as_str) {
-        Some("peers") => peers::run(&settings),
-        Some("engine") => engine::run(&settings),
+        Some("peers") => peers::run(&settings, &stop),
+        Some("engine") => engine::run(&settings, &stop),
         _ => anyhow::bail!("say peers or engine"),
     }
 }

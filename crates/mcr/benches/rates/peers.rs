@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use mcr::generator::stop::Stop;
 use mcr::tester::plot::{Frame, Line, Point, plot};
 use testbed::{Chain, Netns};
 
@@ -60,7 +61,7 @@ impl Repeat<'_> {
 }
 
 /// Measures all relays and leaves the results in bench/results; whether every measurement has its figure.
-pub(crate) fn run(settings: &Settings) -> Result<bool> {
+pub(crate) fn run(settings: &Settings, stop: &Stop) -> Result<bool> {
     let folder = crate::folder();
     let adapters = adapters(&folder.join("adapters"))?;
     let (mut results, mut failed) = (Results::default(), BTreeMap::<String, usize>::new());
@@ -77,6 +78,7 @@ pub(crate) fn run(settings: &Settings) -> Result<bool> {
     println!("{table}");
     let versions = adapters.iter().map(|adapter| adapter.version.clone()).collect();
     let folder = folder.join("results");
+    ensure!(!stop.requested(), "interrupted");
     results.write(&folder, "peers", &Origin::here(settings, not_counted, versions), &table)?;
     plots(&folder, &names, &results)?;
     for (what, times) in &failed {

@@ -76,9 +76,9 @@ pub(crate) struct Origin<'a> {
     settings: &'a Settings,
     /// Repeats that did not count, as the sender alone was too slow.
     not_counted: usize,
-    /// Rows without a result, and why.
+    /// Rows that were not finished, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    no_result: Vec<String>,
+    not_finished: Vec<String>,
     /// What was measured, by the programs' own names and versions.
     versions: Vec<String>,
 }
@@ -86,18 +86,18 @@ pub(crate) struct Origin<'a> {
 impl<'a> Origin<'a> {
     pub(crate) fn here(settings: &'a Settings, not_counted: usize, versions: Vec<String>) -> Self {
         let commit = option_env!("MCR_COMMIT").filter(|commit| !commit.is_empty());
-        let (machine, time, no_result) = (Machine::this(), now(), Vec::new());
-        Self { machine, commit, time, settings, not_counted, no_result, versions }
+        let (machine, time, not_finished) = (Machine::this(), now(), Vec::new());
+        Self { machine, commit, time, settings, not_counted, not_finished, versions }
     }
 
-    /// With rows that have no result, and why.
-    pub(crate) fn without(self, no_result: Vec<String>) -> Self {
-        Self { no_result, ..self }
+    /// With rows that were not finished, and why.
+    pub(crate) fn without(self, not_finished: Vec<String>) -> Self {
+        Self { not_finished, ..self }
     }
 
     fn markdown(&self) -> String {
         let Machine { cpu, cores, kernel } = &self.machine;
-        let lacks: String = self.no_result.iter().map(|row| format!("\nNo result: {row}.\n")).collect();
+        let lacks: String = self.not_finished.iter().map(|row| format!("\nNot finished: {row}.\n")).collect();
         format!(
             "{} ({}); {cpu}, {cores} cores, Linux {kernel}; {}. {} repeats of {} s trials, {} more that did \
              not count.\n{lacks}",
@@ -138,6 +138,11 @@ impl Results {
         if found.limited_by == LimitedBy::Tester {
             *self.quantity(what, "kpps", goal).limited_by_tester.entry(of.to_owned()).or_default() += 1;
         }
+    }
+
+    /// Whether there is no figure.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.quantities.is_empty()
     }
 
     fn quantity(&mut self, what: String, unit: &'static str, goal: Goal) -> &mut Quantity {

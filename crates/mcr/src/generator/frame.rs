@@ -9,29 +9,19 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
+use dataplane::envelope::Envelope;
+use dataplane::frame::{Head, Run};
 use dataplane::sys::blast;
 use dataplane::sys::sendmmsg::{Outgoing, sendmmsg};
-use dataplane::sys::transmit_ring::{TransmitRing, VNET_HEADER_BYTES};
+use dataplane::sys::transmit_ring::TransmitRing;
+use dataplane::vnet;
 use mcast::InterfaceName;
-use mcast::wire::{Addresses, Protocol, datagram};
+use mcast::wire::Addresses;
 use socket2::{Domain, Socket, Type};
 
 use super::pacing::BURST_MAX;
 use super::target::{Interface, Target};
 use super::transmit::Headers;
-
-const UDP_HEADER_BYTES: usize = 8;
-
-/// Where the checksum stands in the UDP header.
-const UDP_CHECKSUM_OFFSET: usize = 6;
-
-const ETHERNET_HEADER_BYTES: usize = 14;
-
-/// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the checksum field holds the pseudo-header's sum only.
-const NEEDS_CSUM: u8 = 1;
-
-/// `VIRTIO_NET_HDR_GSO_UDP_L4`: UDP datagrams of `gso_size` bytes of payload.
-const GSO_UDP_SEGMENTS: u8 = 5;
 
 /// A frame from this length on is cut by the kernel before the device (`gso_max_size` of a device that was not told
 /// otherwise).
@@ -102,7 +92,7 @@ impl FrameSocket {
         let origin = Origin { link, port, flows, headers };
         let layout = origin.layout(headers.size)?;
         let header_bytes = layout.prefixes.iter().map(Vec::len).max().unwrap_or_default();
-        let frame_bytes = header_bytes - VNET_HEADER_BYTES + headers.size;
+        let frame_bytes = header_bytes - vnet::LEN + headers.size;
         Ok(Self {
             ring: TransmitRing::open(interface.index, frame_bytes, RING_BURSTS * BURST_MAX as usize)?,
             socket: blast::frame_socket(interface.index)?,
@@ -146,8 +136,10 @@ impl FrameSocket {
     /// Sends `packets` of the one flow as a frame for the kernel to cut. On an error nothing went.
     fn send_whole(&mut self, packets: usize, payloads: &[u8]) -> io::Result<()> {
         let Layout { size, prefixes } = &self.layouts[0];
+        // IP and UDP headers stay those of one packet, which is what the kernel makes of them when it cuts.
         let mut prefix = prefixes[0].clone();
-        segment_header(&mut prefix, *size);
+        let headers = prefix.len() - vnet::LEN;
+        prefix[..vnet::LEN].copy_from_slice(&vnet::of_udp(headers, u16::try_from(*size).ok()));
         let before = match self.cutting {
             Cutting::Untried => Some(transmitted(&self.interface)),
             Cutting::Works | Cutting::Fails => None,
@@ -176,14 +168,6 @@ impl Origin {
     }
 }
 
-/// Makes a packet's prefix that of a frame of many. IP and UDP headers stay those of one packet, which is what
-/// the kernel makes of them when it cuts.
-fn segment_header(prefix: &mut [u8], size: usize) {
-    let [header_low, header_high] = ((prefix.len() - VNET_HEADER_BYTES) as u16).to_ne_bytes();
-    let [size_low, size_high] = u16::try_from(size).unwrap_or_default().to_ne_bytes();
-    prefix[1..6].copy_from_slice(&[GSO_UDP_SEGMENTS, header_low, header_high, size_low, size_high]);
-}
-
 /// Packets the interface has sent so far by the kernel's count; absent when it does not say.
 fn transmitted(interface: &InterfaceName) -> Option<u64> {
     const TRANSMITTED_FIELD: usize = 9;
@@ -197,51 +181,16 @@ fn transmitted(interface: &InterfaceName) -> Option<u64> {
 
 /// All that stands before a flow's payload.
 fn prefix(link: [u8; 6], addresses: Addresses, ports: (u16, u16), headers: Headers) -> io::Result<Vec<u8>> {
-    let payload = vec![0; headers.size];
-    let repr = datagram::Repr {
-        addresses,
-        source_port: ports.0,
-        destination_port: ports.1,
+    let envelope = Envelope {
+        destination: SocketAddr::new(addresses.destination(), ports.1),
+        ifindex: None,
+        source: Some(addresses.source()),
+        source_port: Some(ports.0),
         ttl: headers.ttl,
         traffic_class: headers.dscp.value() << 2,
-        payload: &payload,
     };
-    let mut packet = vec![0; repr.packet_len()];
-    repr.emit(&mut packet).map_err(io::Error::other)?;
-    let udp_at = packet.len() - payload.len() - UDP_HEADER_BYTES;
-    packet.truncate(udp_at + UDP_HEADER_BYTES);
-    let length = u16::try_from(UDP_HEADER_BYTES + headers.size).map_err(io::Error::other)?;
-    let partial = addresses.pseudo_header(Protocol::UDP, length).fold();
-    packet[udp_at + UDP_CHECKSUM_OFFSET..].copy_from_slice(&partial.to_be_bytes());
-
-    let (group, ether_type) = link_group(addresses.destination());
-    let mut prefix = vnet_header(ETHERNET_HEADER_BYTES + udp_at).to_vec();
-    prefix.extend_from_slice(&group);
-    prefix.extend_from_slice(&link);
-    prefix.extend_from_slice(&ether_type);
-    prefix.extend_from_slice(&packet);
-    Ok(prefix)
-}
-
-/// `struct virtio_net_hdr`, in the host's byte order: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset.
-fn vnet_header(checksum_start: usize) -> [u8; VNET_HEADER_BYTES] {
-    let start = u16::try_from(checksum_start).unwrap_or_default().to_ne_bytes();
-    let offset = (UDP_CHECKSUM_OFFSET as u16).to_ne_bytes();
-    [NEEDS_CSUM, 0, 0, 0, 0, 0, start[0], start[1], offset[0], offset[1]]
-}
-
-/// A group's Ethernet address and its family's EtherType (RFC 1112, section 6.4; RFC 2464, section 7).
-fn link_group(group: IpAddr) -> ([u8; 6], [u8; 2]) {
-    match group {
-        IpAddr::V4(group) => {
-            let [_, b, c, d] = group.octets();
-            ([0x01, 0x00, 0x5e, b & 0x7f, c, d], [0x08, 0x00])
-        }
-        IpAddr::V6(group) => {
-            let [.., a, b, c, d] = group.octets();
-            ([0x33, 0x33, a, b, c, d], [0x86, 0xdd])
-        }
-    }
+    let run = Run { bytes: headers.size, segment: None, identification: None };
+    Ok(Head::new(link, &envelope, run)?.as_bytes().to_vec())
 }
 
 /// The source address the kernel would send the first flow from.
@@ -268,20 +217,11 @@ mod tests {
         let headers = Headers { source: None, ttl: 7, dscp: mcast::Dscp::new(34).unwrap(), size: 20 };
         for (source, group) in [("192.0.2.1", "239.129.2.3"), ("2001:db8::1", "ff3e::8000:1")] {
             let addresses = Addresses::new(source.parse().unwrap(), group.parse().unwrap()).unwrap();
-            let mut frame =
-                prefix([2; 6], addresses, (1000, 5000), headers).unwrap().split_off(VNET_HEADER_BYTES);
+            let mut frame = prefix([2; 6], addresses, (1000, 5000), headers).unwrap().split_off(vnet::LEN);
             frame.extend_from_slice(&[9; 20]);
             let datagram = Datagram::parse_ip(&frame[14..], ChecksumTrust::Partial).unwrap();
             assert_eq!((datagram.ttl, datagram.dscp(), datagram.destination_port), (7, 34, 5000));
             assert_eq!(datagram.payload, [9; 20]);
         }
-    }
-
-    #[test]
-    fn link_groups() {
-        let v4 = link_group("239.129.2.3".parse().unwrap());
-        assert_eq!(v4, ([0x01, 0x00, 0x5e, 0x01, 2, 3], [0x08, 0x00]));
-        let v6 = link_group("ff3e::8000:1".parse().unwrap());
-        assert_eq!(v6, ([0x33, 0x33, 0x80, 0, 0, 1], [0x86, 0xdd]));
     }
 }

@@ -37,7 +37,7 @@ pub enum Kind {
     Udp,
     /// IP packets: it has no port, and any source.
     Ip,
-    /// Whole frames of either family for its interface.
+    /// Whole frames of either family. They leave by its interface, unless its holder names another.
     Frames,
 }
 

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use testbed::{Datagram, Fan, Netns, Seen, Veth, eventually, rule, skip_unless_available};
 
 use crate::bed::{Bed, QUIET, SOON};
@@ -224,12 +225,16 @@ fn jumbo_frames_are_cut_for_a_narrower_output() {
     let listened =
         ["239.2.2.2:6000", "[ff3e::2:2]:6002", "239.2.2.3:6003", "[ff3e::2:4]:6004", "239.2.2.5:6005"];
     let sockets = listened.map(|to| bed.listen(0, to));
-    // Frames longer than a slot of the ring between ones that fit: order must hold.
+    // Frames longer than a slot of the ring between ones that fit: order must hold, also where all are of one round.
     let sizes = [8972, 100, 3000, 2000, 1990, 1980, 1472, 8972, 0, 8972];
     let sent: Vec<_> = sizes.iter().enumerate().map(|(number, &size)| payload(number, size)).collect();
+    let pid =
+        bed.relay.stats()["workers"][0]["pid"].as_i64().and_then(|pid| Pid::from_raw(pid as i32)).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
     for payload in &sent {
         bed.input.udp("10.10.1.100:4000", "239.1.1.1:5000", 16, 0, payload).unwrap();
     }
+    kill_process(pid, Signal::CONT).unwrap();
     for socket in &sockets {
         assert!(read(socket, sent.len()) == sent, "{socket:?}: other payloads than those sent");
     }

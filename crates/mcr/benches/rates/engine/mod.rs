@@ -17,6 +17,7 @@ mod steady;
 mod watch;
 
 use anyhow::{Result, ensure};
+use mcr::generator::stop::Stop;
 use mcr::tester::search::Found;
 use testbed::rule;
 
@@ -75,7 +76,7 @@ pub(crate) fn check(rows: &[String]) -> Result<()> {
 }
 
 /// Measures the rows asked for; whether all are reached.
-pub(crate) fn run(settings: &Settings) -> Result<bool> {
+pub(crate) fn run(settings: &Settings, stop: &Stop) -> Result<bool> {
     let wanted = |name: &str| settings.rows.is_empty() || settings.rows.iter().any(|row| row == name);
     let (mut all, mut failed, mut not_counted) = (Results::default(), Vec::new(), 0);
     for (name, measure) in ROWS.into_iter().filter(|(name, _)| wanted(name)) {
@@ -96,7 +97,10 @@ pub(crate) fn run(settings: &Settings) -> Result<bool> {
     let verdict = if passes { "PASS: all limits are reached" } else { "FAIL" };
     println!("{verdict}; {not_counted} repeats did not count");
     missed.iter().for_each(|what| println!("  missed: {what}"));
-    failed.iter().for_each(|row| println!("  no result: {row}"));
+    failed.iter().for_each(|row| println!("  not finished: {row}"));
+    ensure!(!all.is_empty(), "nothing could be measured");
+    // Rows fail at once where a signal has taken their relays away.
+    ensure!(!stop.requested(), "interrupted");
     if settings.rows.is_empty() {
         let origin = Origin::here(settings, not_counted, vec![format!("mcrd {}", env!("CARGO_PKG_VERSION"))])
             .without(failed);
