@@ -142,9 +142,11 @@ async fn as_nobody(daemon: &Daemon, groups: &[&str]) -> Option<std::process::Out
     if !rustix::process::geteuid().is_root() {
         return None;
     }
-    // The binary's own folder may be closed to others.
+    // The binary's own folder may be closed to others. Copied here, another test's child could have it open for writing
+    // still, and it would be too busy to run.
     let copy = daemon.folder.path().join("mcrctl");
-    std::fs::copy(env!("CARGO_BIN_EXE_mcrctl"), &copy).unwrap();
+    let copied = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_mcrctl")).arg(&copy).status();
+    assert!(copied.unwrap().success());
     open(daemon.folder.path(), 0o755);
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534"]).args(groups).arg(copy);

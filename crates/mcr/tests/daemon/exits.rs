@@ -139,7 +139,8 @@ fn a_stale_socket_is_taken_over() {
 pub(crate) fn for_anyone(program: &str, folder: &tempfile::TempDir) -> String {
     fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
     let path = folder.path().join("program");
-    fs::copy(program, &path).unwrap();
+    // By another process: a child of another test could have it open for writing still, and it would be too busy to run.
+    assert!(Command::new("cp").arg(program).arg(&path).status().unwrap().success());
     fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
     path.display().to_string()
 }

@@ -225,19 +225,47 @@ fn jumbo_frames_are_cut_for_a_narrower_output() {
     let listened =
         ["239.2.2.2:6000", "[ff3e::2:2]:6002", "239.2.2.3:6003", "[ff3e::2:4]:6004", "239.2.2.5:6005"];
     let sockets = listened.map(|to| bed.listen(0, to));
-    // Frames longer than a slot of the ring between ones that fit: order must hold, also where all are of one round.
+    // Frames longer than a slot of the ring between ones that fit: order must hold.
     let sizes = [8972, 100, 3000, 2000, 1990, 1980, 1472, 8972, 0, 8972];
     let sent: Vec<_> = sizes.iter().enumerate().map(|(number, &size)| payload(number, size)).collect();
-    let pid =
-        bed.relay.stats()["workers"][0]["pid"].as_i64().and_then(|pid| Pid::from_raw(pid as i32)).unwrap();
-    kill_process(pid, Signal::STOP).unwrap();
-    for payload in &sent {
-        bed.input.udp("10.10.1.100:4000", "239.1.1.1:5000", 16, 0, payload).unwrap();
-    }
-    kill_process(pid, Signal::CONT).unwrap();
+    at_once(&bed, &sent);
     for socket in &sockets {
         assert!(read(socket, sent.len()) == sent, "{socket:?}: other payloads than those sent");
     }
     assert_no_refusals(&bed, "jumbo");
     bed.finish().assert_all_relayed(sizes.len() as u64, 5);
+}
+
+/// What has to be fragmented leaves by another socket than frames do, and overtakes none of them.
+#[test]
+fn long_datagrams_keep_their_place_among_frames() {
+    skip_unless_available!();
+    for options in ["sport=keep,send=frames", "send=frames"] {
+        let rules = rule("mixed", "239.1.1.1%r-in:5000", &[format!("239.2.2.2%r-out1:6000,{options}")]);
+        let mut bed = Bed::new("rlz", 1, &rules);
+        for link in [&bed.fan.sender.link, &bed.fan.ingress.link] {
+            link.set_mtu(9000).unwrap();
+        }
+        let socket = bed.listen(0, "239.2.2.2:6000");
+        let sizes = [100, 3000, 100, 100, 3000, 1472];
+        let sent: Vec<_> = sizes.iter().enumerate().map(|(number, &size)| payload(number, size)).collect();
+        at_once(&bed, &sent);
+        assert!(
+            read(&socket, sent.len()) == sent,
+            "{options}: other payloads than those sent, or in another order"
+        );
+        bed.account().assert_all_relayed(sizes.len() as u64, 1);
+        bed.finish();
+    }
+}
+
+/// Sends payloads so that the relay's worker finds all of them in one round.
+fn at_once(bed: &Bed, payloads: &[Vec<u8>]) {
+    let pid =
+        bed.relay.stats()["workers"][0]["pid"].as_i64().and_then(|pid| Pid::from_raw(pid as i32)).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    for payload in payloads {
+        bed.input.udp("10.10.1.100:4000", "239.1.1.1:5000", 16, 0, payload).unwrap();
+    }
+    kill_process(pid, Signal::CONT).unwrap();
 }
