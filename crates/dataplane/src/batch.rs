@@ -135,6 +135,11 @@ impl Batch {
         self.segment
     }
 
+    /// Payload bytes of each of these datagrams but the last, for the kernel to cut them by; absent where it is one.
+    pub fn segment_of(&self, part: &Range<usize>) -> Option<u16> {
+        if part.len() > 1 { u16::try_from(self.segment).ok() } else { None }
+    }
+
     /// Where in all payloads, one behind the other, those of some datagrams are.
     pub fn bytes(&self, part: &Range<usize>) -> Range<usize> {
         (part.start * self.segment).min(self.bytes)..(part.end * self.segment).min(self.bytes)

@@ -41,7 +41,7 @@ pub struct Run {
 impl Run {
     /// A part of a batch.
     pub fn of(batch: &Batch, part: &Range<usize>, identifications: &Identifications) -> Self {
-        let segment = if part.len() > 1 { u16::try_from(batch.segment()).ok() } else { None };
+        let segment = batch.segment_of(part);
         let identification = identifications.draw_run(part.len() as u32) as u16;
         Self { bytes: batch.bytes(part).len(), segment, identification: Some(identification) }
     }

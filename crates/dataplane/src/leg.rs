@@ -3,11 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustc_hash::FxHashMap;
 
-use crate::batch::{Batch, ECN_MASK, Kept, SEGMENTS_MAX};
+use crate::batch::{Batch, ECN_MASK, SEGMENTS_MAX};
 use crate::counters::{Counters, LegCounter, WorkerCounter};
 use crate::envelope::Envelope;
 use crate::frame::{Head, Run};
@@ -36,6 +36,34 @@ pub struct Egress<'a> {
     pub hosts: &'a Hosts,
     /// For datagrams that are fragmented here, not by the kernel.
     pub identifications: &'a Identifications,
+}
+
+impl<'a> Egress<'a> {
+    /// The socket of that number.
+    ///
+    /// # Errors
+    /// `EBADF` where there is none.
+    pub fn socket(self, number: u32) -> io::Result<BorrowedFd<'a>> {
+        let socket = self.sockets.get(&number).map(OwnedFd::as_fd);
+        socket.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))
+    }
+}
+
+/// A part of a batch that leaves at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// The batch.
+    pub batch: &'a Batch,
+    /// The payloads of all of it, one behind the other.
+    pub payloads: &'a [u8],
+    /// Which of its datagrams.
+    pub range: &'a Range<usize>,
+}
+
+impl Part<'_> {
+    fn payload(&self) -> &[u8] {
+        &self.payloads[self.batch.bytes(self.range)]
+    }
 }
 
 /// Which datagrams of a batch a leg's kernel took, bit by bit.
@@ -96,7 +124,8 @@ impl Leg {
     }
 
     /// The headers datagrams get here; none where their TTL is used up.
-    fn envelope(&self, kept: &Kept) -> Option<Envelope> {
+    fn envelope(&self, batch: &Batch) -> Option<Envelope> {
+        let kept = batch.kept()?;
         let ttl = match self.entry.ttl {
             Some(ttl) => ttl,
             None => kept.ttl.checked_sub(1).filter(|&ttl| ttl > 0)?,
@@ -121,7 +150,7 @@ impl Leg {
 
     /// How a batch leaves here; what is known to fail is counted.
     pub fn way(&mut self, batch: &Batch, egress: Egress<'_>) -> Way {
-        let Some(envelope) = batch.kept().and_then(|kept| self.envelope(kept)) else {
+        let Some(envelope) = self.envelope(batch) else {
             egress.counters.add_leg(self.entry.slot, LegCounter::Ttl, batch.count() as u64);
             return Way::Expired;
         };
@@ -144,8 +173,9 @@ impl Leg {
         } else {
             1
         };
-        let (link, socket) = (frames.map(|frames| frames.link), frames.map(|frames| frames.socket));
-        Way::Bursts(Bursts { envelope, link, socket: socket.unwrap_or(self.entry.socket), most })
+        let link = frames.map(|frames| frames.link);
+        let socket = frames.map_or(self.entry.socket, |frames| frames.socket);
+        Way::Bursts(Bursts { envelope, link, socket, most })
     }
 
     /// Whether it sends frames where it can.
@@ -175,42 +205,26 @@ impl Leg {
         Taken::part(part)
     }
 
-    /// Sends a part of a batch of which the kernel took nothing, as far as that may help, and counts the outcome.
-    pub fn failed(
-        &mut self,
-        error: io::Error,
-        batch: &Batch,
-        payloads: &[u8],
-        part: &Range<usize>,
-        egress: Egress<'_>,
-    ) -> Taken {
-        if self.frames(batch).is_none() {
-            return self.datagrams_failed(error, batch, payloads, part, egress);
+    /// Sends a part of which the kernel took nothing, as far as that may help, and counts the outcome.
+    pub fn failed(&mut self, error: io::Error, part: Part<'_>, egress: Egress<'_>) -> Taken {
+        if self.frames(part.batch).is_none() {
+            return self.datagrams_failed(error, part, egress);
         }
-        if part.len() > 1 && refuses_segments(&error) {
-            return self.unsegmented(batch, payloads, part, egress);
+        if part.range.len() > 1 && refuses_segments(&error) {
+            return self.unsegmented(part, egress);
         }
         // The device's MTU is smaller than that of the table, so it has to be fragmented.
         if error.raw_os_error() == Some(libc::EMSGSIZE) {
-            return match self.submit_datagrams(batch, payloads, part, egress) {
-                Ok(()) => self.took(batch, part, egress),
-                Err(error) => self.datagrams_failed(error, batch, payloads, part, egress),
+            return match self.submit_datagrams(part, egress) {
+                Ok(()) => self.took(part.batch, part.range, egress),
+                Err(error) => self.datagrams_failed(error, part, egress),
             };
         }
-        self.refused(part.len(), &error, egress);
-        Taken::default()
+        self.refused(part.range.len(), &error, egress)
     }
 
     /// The same of what did not leave as frames.
-    fn datagrams_failed(
-        &mut self,
-        error: io::Error,
-        batch: &Batch,
-        payloads: &[u8],
-        part: &Range<usize>,
-        egress: Egress<'_>,
-    ) -> Taken {
-        let segmented = part.len() > 1;
+    fn datagrams_failed(&mut self, error: io::Error, part: Part<'_>, egress: Egress<'_>) -> Taken {
         let mut error = error;
         // The socket is shared by legs, and each ICMP error that came back for any of them is reported once, by
         // whichever send comes next, which is then not carried out. It is sent again, and while more of them come again.
@@ -222,34 +236,27 @@ impl Leg {
             if returned == 0 && attempt > 0 {
                 break;
             }
-            error = match self.submit_datagrams(batch, payloads, part, egress) {
-                Ok(()) => return self.took(batch, part, egress),
+            error = match self.submit_datagrams(part, egress) {
+                Ok(()) => return self.took(part.batch, part.range, egress),
                 Err(error) => error,
             };
         }
         if self.cuts_smaller(&error) {
             // Of its own refusal the kernel tells the socket by ICMP as well.
             charge_returned(self.entry.socket, egress);
-            if self.submit_datagrams(batch, payloads, part, egress).is_ok() {
-                return self.took(batch, part, egress);
+            if self.submit_datagrams(part, egress).is_ok() {
+                return self.took(part.batch, part.range, egress);
             }
         }
-        if segmented && refuses_segments(&error) {
-            return self.unsegmented(batch, payloads, part, egress);
+        if part.range.len() > 1 && refuses_segments(&error) {
+            return self.unsegmented(part, egress);
         }
-        self.refused(part.len(), &error, egress);
-        Taken::default()
+        self.refused(part.range.len(), &error, egress)
     }
 
     /// Sends each datagram of a part whose segmented send was refused, and gives such sends up if that helps.
-    fn unsegmented(
-        &mut self,
-        batch: &Batch,
-        payloads: &[u8],
-        part: &Range<usize>,
-        egress: Egress<'_>,
-    ) -> Taken {
-        let taken = self.each_apart(batch, payloads, part, egress);
+    fn unsegmented(&mut self, part: Part<'_>, egress: Egress<'_>) -> Taken {
+        let taken = self.send_apart(part, egress);
         if taken != Taken::default() {
             (self.segments, self.singles) = (false, 0);
             egress.counters.set_leg(self.entry.slot, LegCounter::GsoOff, 1);
@@ -257,69 +264,35 @@ impl Leg {
         taken
     }
 
-    /// Sends each datagram of a batch by itself, and counts the outcome.
-    pub fn send_apart(&mut self, batch: &Batch, payloads: &[u8], egress: Egress<'_>) -> Taken {
-        self.each_apart(batch, payloads, &(0..batch.count()), egress)
-    }
-
-    fn each_apart(
-        &mut self,
-        batch: &Batch,
-        payloads: &[u8],
-        part: &Range<usize>,
-        egress: Egress<'_>,
-    ) -> Taken {
+    /// Sends each datagram by itself, and counts the outcome.
+    pub fn send_apart(&mut self, part: Part<'_>, egress: Egress<'_>) -> Taken {
         let mut taken = Taken::default();
-        for at in part.clone() {
-            let one = at..at + 1;
-            taken.0 |= match self.submit(batch, payloads, &one, egress) {
-                Ok(()) => self.took(batch, &one, egress).0,
-                Err(error) => self.failed(error, batch, payloads, &one, egress).0,
+        for at in part.range.clone() {
+            let range = at..at + 1;
+            let one = Part { range: &range, ..part };
+            taken.0 |= match self.submit(one, egress) {
+                Ok(()) => self.took(one.batch, one.range, egress).0,
+                Err(error) => self.failed(error, one, egress).0,
             };
         }
         taken
     }
 
-    fn submit(
-        &self,
-        batch: &Batch,
-        payloads: &[u8],
-        part: &Range<usize>,
-        egress: Egress<'_>,
-    ) -> io::Result<()> {
-        let Some(frames) = self.frames(batch) else {
-            return self.submit_datagrams(batch, payloads, part, egress);
-        };
-        let Some(envelope) = batch.kept().and_then(|kept| self.envelope(kept)) else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        let head = Head::new(frames.link, &envelope, Run::of(batch, part, egress.identifications))?;
-        match egress.sockets.get(&frames.socket) {
-            Some(socket) => head.send(socket.as_fd(), &payloads[batch.bytes(part)]),
-            None => Err(io::Error::from_raw_os_error(libc::EBADF)),
-        }
+    fn submit(&self, part: Part<'_>, egress: Egress<'_>) -> io::Result<()> {
+        let Some(frames) = self.frames(part.batch) else { return self.submit_datagrams(part, egress) };
+        let envelope = self.envelope(part.batch).ok_or(io::ErrorKind::InvalidInput)?;
+        let run = Run::of(part.batch, part.range, egress.identifications);
+        Head::new(frames.link, &envelope, run)?.send(egress.socket(frames.socket)?, part.payload())
     }
 
-    fn submit_datagrams(
-        &self,
-        batch: &Batch,
-        payloads: &[u8],
-        part: &Range<usize>,
-        egress: Egress<'_>,
-    ) -> io::Result<()> {
-        let Some(envelope) = batch.kept().and_then(|kept| self.envelope(kept)) else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        let Some(socket) = egress.sockets.get(&self.entry.socket) else {
-            return Err(io::Error::from_raw_os_error(libc::EBADF));
-        };
-        let payload = &payloads[batch.bytes(part)];
+    fn submit_datagrams(&self, part: Part<'_>, egress: Egress<'_>) -> io::Result<()> {
+        let envelope = self.envelope(part.batch).ok_or(io::ErrorKind::InvalidInput)?;
+        let socket = egress.socket(self.entry.socket)?;
         if !self.entry.keeps_port() {
-            let segment = if part.len() > 1 { u16::try_from(batch.segment()).ok() } else { None };
-            return envelope.send(socket.as_fd(), payload, segment);
+            return envelope.send(socket, part.payload(), part.batch.segment_of(part.range));
         }
         let identification = egress.identifications.draw();
-        raw::send(&envelope, socket.as_fd(), payload, self.entry.mtu as usize, identification)
+        raw::send(&envelope, socket, part.payload(), self.entry.mtu as usize, identification)
     }
 
     /// What is fragmented here and was too long for the path is cut to the least MTU of any (RFC 8200, section 5; RFC 791,
@@ -335,22 +308,20 @@ impl Leg {
         news
     }
 
-    fn refused(&self, count: usize, error: &io::Error, egress: Egress<'_>) {
+    fn refused(&self, count: usize, error: &io::Error, egress: Egress<'_>) -> Taken {
         let (counters, slot, count) = (egress.counters, self.entry.slot, count as u64);
         counters.add_leg(slot, LegCounter::Errors, count);
         counters.add_worker(WorkerCounter::Submitted, count);
         counters.add_worker(WorkerCounter::Errors, count);
         let errno = error.raw_os_error().unwrap_or(libc::EIO).unsigned_abs().into();
         counters.set_leg(slot, LegCounter::LastError, errno);
+        Taken::default()
     }
 }
 
 /// Takes the ICMP errors off a socket's error queue and charges the legs they belong to; answers how many they were.
 pub fn charge_returned(socket: u32, egress: Egress<'_>) -> usize {
-    match egress.sockets.get(&socket) {
-        Some(fd) => egress.hosts.charge(socket, fd.as_fd(), egress.counters),
-        None => 0,
-    }
+    egress.socket(socket).map_or(0, |fd| egress.hosts.charge(socket, fd, egress.counters))
 }
 
 /// Largest payload that leaves unfragmented.

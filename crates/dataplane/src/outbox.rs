@@ -5,13 +5,12 @@
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::os::fd::AsFd;
 
 use crate::batch::{Batch, SEND_BYTES_MAX};
 use crate::counters::LegCounter;
 use crate::envelope::{Addressed, FLAGS};
 use crate::frame::{Head, Run};
-use crate::leg::{Bursts, Egress, Leg, Taken, Way, charge_returned};
+use crate::leg::{Bursts, Egress, Leg, Part, Taken, Way, charge_returned};
 use crate::round::{Fate, Round};
 use crate::sys::ring::{Ring, Span};
 use crate::sys::sendmmsg::{Outgoing, sendmmsg};
@@ -186,7 +185,8 @@ impl Outbox {
         let outcome = match way {
             Way::Bursts(bursts) => return self.post_bursts(at, leg, &bursts, flows, egress),
             Way::Apart => {
-                Fate::Tried(outgoing.send_apart(batch, payloads.bytes(egress.ring, &self.arena), egress))
+                let (payloads, range) = (payloads.bytes(egress.ring, &self.arena), &(0..batch.count()));
+                Fate::Tried(outgoing.send_apart(Part { batch, payloads, range }, egress))
             }
             Way::Refused => Fate::Tried(Taken::default()),
             Way::Expired => Fate::Ttl,
@@ -217,7 +217,8 @@ impl Outbox {
                 Err(error) => {
                     let leg = &mut flows[*flow as usize].legs[leg];
                     let payloads = payloads.bytes(egress.ring, &self.arena);
-                    *fate = fate.or(Fate::Tried(leg.failed(error, batch, payloads, &part, egress)));
+                    let part = Part { batch, payloads, range: &part };
+                    *fate = fate.or(Fate::Tried(leg.failed(error, part, egress)));
                 }
             }
         }
@@ -237,12 +238,8 @@ impl Outbox {
         }
         let mut rest = &bursts[..];
         while let [first, others @ ..] = rest {
-            let sent = match egress.sockets.get(&first.socket) {
-                Some(socket) => {
-                    sendmmsg(socket.as_fd(), &messages[bursts.len() - rest.len()..bursts.len()], FLAGS)
-                }
-                None => Err(io::Error::from_raw_os_error(libc::EBADF)),
-            };
+            let left = &messages[bursts.len() - rest.len()..bursts.len()];
+            let sent = egress.socket(first.socket).and_then(|socket| sendmmsg(socket, left, FLAGS));
             match sent {
                 Ok(count) => {
                     let (taken, left) = rest.split_at(count);
@@ -261,7 +258,8 @@ impl Outbox {
                     let Posted { flow, batch, payloads, fate } = &mut batches[first.batch];
                     let leg = &mut flows[*flow as usize].legs[first.leg];
                     let payloads = payloads.bytes(egress.ring, arena);
-                    *fate = fate.or(Fate::Tried(leg.failed(error, batch, payloads, &first.part, egress)));
+                    let part = Part { batch, payloads, range: &first.part };
+                    *fate = fate.or(Fate::Tried(leg.failed(error, part, egress)));
                     rest = others;
                 }
             }
@@ -277,9 +275,6 @@ fn before(bursts: &Bursts, batch: &Batch, part: &Range<usize>, egress: Egress<'_
             let run = Run::of(batch, part, egress.identifications);
             Head::new(link, &bursts.envelope, run).map(Before::Head)
         }
-        None => {
-            let segment = if part.len() > 1 { u16::try_from(batch.segment()).ok() } else { None };
-            Ok(Before::Addressed(bursts.envelope.address(segment)))
-        }
+        None => Ok(Before::Addressed(bursts.envelope.address(batch.segment_of(part)))),
     }
 }
