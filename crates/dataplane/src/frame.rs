@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use mcast::wire::ethernet::{self, EtherType};
-use mcast::wire::{Addresses, MacAddress, Protocol, ipv4, ipv6, udp};
+use mcast::wire::ip::{self, Fragmentation};
+use mcast::wire::{Addresses, MacAddress, Protocol, ipv6, udp};
 
 use crate::batch::Batch;
 use crate::envelope::{Envelope, FLAGS};
@@ -86,62 +87,30 @@ fn fill(buffer: &mut [u8; HEAD_BYTES_MAX], link: [u8; 6], envelope: &Envelope, r
         ethertype: if envelope.destination.is_ipv4() { EtherType::IPV4 } else { EtherType::IPV6 },
     };
     let rest = ethernet.emit(rest).ok()?;
-    let rest = emit_ip(rest, envelope, &addresses, run)?;
+    let ip = ip::Repr {
+        addresses,
+        protocol: Protocol::UDP,
+        ttl: envelope.ttl,
+        traffic_class: envelope.traffic_class,
+        fragmentation: run.identification.map_or(Fragmentation::ATOMIC, Fragmentation::whole),
+        payload_len: length.into(),
+    };
+    let rest = ip.emit(rest).ok()?;
     rest[..2].copy_from_slice(&source_port.to_be_bytes());
     rest[2..4].copy_from_slice(&envelope.destination.port().to_be_bytes());
     rest[4..6].copy_from_slice(&length.to_be_bytes());
     let partial = addresses.pseudo_header(Protocol::UDP, length).fold();
     rest[6..udp::HEADER_LEN].copy_from_slice(&partial.to_be_bytes());
 
-    let unused = rest.len() - udp::HEADER_LEN;
-    let headers = HEAD_BYTES_MAX - vnet::LEN - unused;
+    let headers = ethernet::HEADER_LEN + ip.header_len() + udp::HEADER_LEN;
     vnet.copy_from_slice(&vnet::of_udp(headers, run.segment));
     Some(vnet::LEN + headers)
 }
 
-fn emit_ip<'b>(
-    buffer: &'b mut [u8],
-    envelope: &Envelope,
-    addresses: &Addresses,
-    run: Run,
-) -> Option<&'b mut [u8]> {
-    let Envelope { ttl, traffic_class, .. } = *envelope;
-    let payload_len = udp::HEADER_LEN + run.bytes;
-    match *addresses {
-        Addresses::V4 { source, destination } => {
-            let header = ipv4::Repr {
-                source,
-                destination,
-                protocol: Protocol::UDP,
-                ttl,
-                traffic_class,
-                identification: run.identification.unwrap_or_default(),
-                dont_fragment: run.identification.is_none(),
-                more_fragments: false,
-                fragment_offset: 0,
-                options: &[],
-                payload_len,
-            };
-            header.emit(buffer).ok()
-        }
-        Addresses::V6 { source, destination } => {
-            let header = ipv6::Repr {
-                source,
-                destination,
-                next_header: Protocol::UDP,
-                hop_limit: ttl,
-                traffic_class,
-                flow_label: 0,
-                payload_len,
-            };
-            header.emit(buffer).ok()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use mcast::wire::{ChecksumTrust, Datagram};
+    use mcast::wire::checksum::Sum;
+    use mcast::wire::{ChecksumTrust, Datagram, ipv4};
 
     use super::*;
 
@@ -162,12 +131,19 @@ mod tests {
             ("192.0.2.1", "239.129.2.3:5000", [1, 0, 0x5e, 1, 2, 3]),
             ("2001:db8::1", "[ff3e::8000:1]:5000", [0x33, 0x33, 0x80, 0, 0, 1]),
         ] {
-            let run = Run { bytes: 20, segment: None, identification: None };
+            let run = Run { bytes: 20, segment: None, identification: Some(9) };
             let head = Head::new([2; 6], &envelope(source, to), run).unwrap();
             let (vnet, frame) = head.as_bytes().split_at(vnet::LEN);
             assert_eq!((vnet[0], vnet[1], &frame[..6], &frame[6..12]), (1, 0, &link[..], &[2; 6][..]));
-            let packet = [&frame[ethernet::HEADER_LEN..], &[8; 20]].concat();
-            let datagram = Datagram::parse_ip(&packet, ChecksumTrust::Partial).unwrap();
+            let mut packet = [&frame[ethernet::HEADER_LEN..], &[8; 20]].concat();
+            // What the device does: the sum from the UDP header on, the pseudo-header's being in its place.
+            let start = usize::from(u16::from_ne_bytes([vnet[6], vnet[7]])) - ethernet::HEADER_LEN;
+            let checksum = Sum::of(&packet[start..]).checksum();
+            packet[start + 6..start + 8].copy_from_slice(&checksum.to_be_bytes());
+            let datagram = Datagram::parse_ip(&packet, ChecksumTrust::Verify).unwrap();
+            if let Ok(ip) = ipv4::Packet::parse(&packet) {
+                assert_eq!((ip.identification(), ip.dont_fragment()), (9, false));
+            }
             assert_eq!(datagram.source, source.parse::<std::net::IpAddr>().unwrap());
             assert_eq!((datagram.source_port, datagram.destination_port), (4000, 5000));
             assert_eq!((datagram.ttl, datagram.traffic_class, datagram.payload), (7, 0xb9, &[8; 20][..]));

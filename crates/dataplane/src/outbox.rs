@@ -238,8 +238,8 @@ impl Outbox {
         }
         let mut rest = &bursts[..];
         while let [first, others @ ..] = rest {
-            let left = &messages[bursts.len() - rest.len()..bursts.len()];
-            let sent = egress.socket(first.socket).and_then(|socket| sendmmsg(socket, left, FLAGS));
+            let waiting = &messages[bursts.len() - rest.len()..bursts.len()];
+            let sent = egress.socket(first.socket).and_then(|socket| sendmmsg(socket, waiting, FLAGS));
             match sent {
                 Ok(count) => {
                     let (taken, left) = rest.split_at(count);

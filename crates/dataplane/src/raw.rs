@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use mcast::wire::extension::{FRAGMENT_LEN, Fragment};
 use mcast::wire::fragment::LENGTH_MAX;
+use mcast::wire::ip::{self, Fragmentation};
 use mcast::wire::{Addresses, Protocol, ipv4, ipv6, udp};
 use socket2::SockAddr;
 
@@ -22,7 +23,7 @@ const HEADER_BYTES_MAX: usize = ipv6::HEADER_LEN + FRAGMENT_LEN;
 
 /// What tells the fragments of one datagram from another's. Between two addresses they are one sequence, whatever the
 /// ports (RFC 6864, section 4; RFC 8200, section 4.5): so all legs draw from it, tables come and go beside it, and
-/// workers have stripes of their own.
+/// workers have stripes of their own, runs apart.
 #[derive(Debug)]
 pub struct Identifications {
     next: Cell<u32>,
@@ -135,48 +136,30 @@ fn ip_header<'b>(
     buffer: &'b mut [u8; HEADER_BYTES_MAX],
 ) -> Option<&'b [u8]> {
     let Envelope { ttl, traffic_class, .. } = *envelope;
-    let (payload_len, fragment_offset) = (piece.end - piece.start, u16::try_from(piece.start).ok()?);
-    match *addresses {
-        Addresses::V4 { source, destination } => {
-            let header = ipv4::Repr {
-                source,
-                destination,
-                protocol: Protocol::UDP,
-                ttl,
-                traffic_class,
-                // The kernel gives a packet that is whole one of its own for 0.
-                identification: if piece.is_whole() { 0 } else { (identification as u16).max(1) },
-                dont_fragment: false,
-                more_fragments: piece.more,
-                fragment_offset,
-                options: &[],
-                payload_len,
-            };
-            header.emit(&mut buffer[..]).ok()?;
-            Some(&buffer[..header.header_len()])
-        }
-        Addresses::V6 { source, destination } => {
-            let (next_header, extra) =
-                if piece.is_whole() { (Protocol::UDP, 0) } else { (Protocol::FRAGMENT, FRAGMENT_LEN) };
-            let header = ipv6::Repr {
-                source,
-                destination,
-                next_header,
-                hop_limit: ttl,
-                traffic_class,
-                flow_label: 0,
-                payload_len: extra + payload_len,
-            };
-            let rest = header.emit(&mut buffer[..]).ok()?;
-            if !piece.is_whole() {
-                let next_header = Protocol::UDP;
-                let fragment =
-                    Fragment { next_header, offset: fragment_offset, more: piece.more, identification };
-                fragment.emit(rest).ok()?;
-            }
-            Some(&buffer[..ipv6::HEADER_LEN + extra])
-        }
+    let (whole, offset) = (piece.is_whole(), u16::try_from(piece.start).ok()?);
+    // In IPv6 a header of its own says of a fragment what the IPv4 header does.
+    let extended = !whole && matches!(addresses, Addresses::V6 { .. });
+    let (protocol, extra) = if extended { (Protocol::FRAGMENT, FRAGMENT_LEN) } else { (Protocol::UDP, 0) };
+    let header = ip::Repr {
+        addresses: *addresses,
+        protocol,
+        ttl,
+        traffic_class,
+        fragmentation: Fragmentation {
+            // The kernel gives a packet that is whole one of its own for 0.
+            identification: if whole { 0 } else { (identification as u16).max(1) },
+            dont_fragment: false,
+            more_fragments: piece.more,
+            offset,
+        },
+        payload_len: extra + piece.end - piece.start,
+    };
+    let rest = header.emit(&mut buffer[..]).ok()?;
+    if extended {
+        let fragment = Fragment { next_header: Protocol::UDP, offset, more: piece.more, identification };
+        fragment.emit(rest).ok()?;
     }
+    Some(&buffer[..header.header_len() + extra])
 }
 
 #[cfg(test)]

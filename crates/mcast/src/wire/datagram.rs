@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::extension::{Upper, is_extension};
+use super::ip::{self, Fragmentation};
 use super::{Addresses, ChecksumTrust, EmitError, Malformed, Protocol, ipv4, ipv6, udp};
 
 /// A received UDP datagram.
@@ -134,11 +135,18 @@ impl<'a> Repr<'a> {
 
     /// Length in bytes from the IP header on.
     pub fn packet_len(&self) -> usize {
-        let ip = match self.addresses {
-            Addresses::V4 { .. } => ipv4::HEADER_LEN,
-            Addresses::V6 { .. } => ipv6::HEADER_LEN,
-        };
-        ip + udp::HEADER_LEN + self.payload.len()
+        self.ip().header_len() + udp::HEADER_LEN + self.payload.len()
+    }
+
+    fn ip(&self) -> ip::Repr {
+        ip::Repr {
+            addresses: self.addresses,
+            protocol: Protocol::UDP,
+            ttl: self.ttl,
+            traffic_class: self.traffic_class,
+            fragmentation: Fragmentation::ATOMIC,
+            payload_len: udp::HEADER_LEN + self.payload.len(),
+        }
     }
 
     /// Writes IP header, UDP header and payload at the start of `buffer` and returns the rest. The IPv4
@@ -148,34 +156,7 @@ impl<'a> Repr<'a> {
     /// # Errors
     /// [`EmitError`], with nothing usable in `buffer`.
     pub fn emit<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b mut [u8], EmitError> {
-        let payload_len = udp::HEADER_LEN + self.payload.len();
-        let (protocol, traffic_class) = (Protocol::UDP, self.traffic_class);
-        let rest = match self.addresses {
-            Addresses::V4 { source, destination } => ipv4::Repr {
-                source,
-                destination,
-                protocol,
-                ttl: self.ttl,
-                traffic_class,
-                identification: 0,
-                dont_fragment: true,
-                more_fragments: false,
-                fragment_offset: 0,
-                options: &[],
-                payload_len,
-            }
-            .emit(buffer)?,
-            Addresses::V6 { source, destination } => ipv6::Repr {
-                source,
-                destination,
-                next_header: protocol,
-                hop_limit: self.ttl,
-                traffic_class,
-                flow_label: 0,
-                payload_len,
-            }
-            .emit(buffer)?,
-        };
+        let rest = self.ip().emit(buffer)?;
         let udp = udp::Repr { source_port: self.source_port, destination_port: self.destination_port };
         udp.emit(&self.addresses, self.payload, rest)
     }

@@ -13,6 +13,7 @@ pub mod ethernet;
 pub mod extension;
 pub mod fragment;
 pub mod frame;
+pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod udp;
