@@ -64,8 +64,8 @@ pub enum SendAs {
     /// Datagrams, which it routes and filters as any program's.
     #[default]
     Datagrams,
-    /// Whole Ethernet frames to a group: half the work where flows are many and bursts short. They pass neither routing nor
-    /// the firewall's OUTPUT and POSTROUTING.
+    /// Whole Ethernet frames to a group: a third less work where flows are many and bursts short. They pass neither routing
+    /// nor the firewall's OUTPUT and POSTROUTING.
     Frames,
 }
 

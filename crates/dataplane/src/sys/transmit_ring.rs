@@ -9,8 +9,9 @@ use std::io;
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendFlags, send};
 use socket2::Socket;
 
@@ -27,6 +28,9 @@ const BLOCK_BYTES: usize = 64 * 1024;
 
 /// The longest frame: what the header's field for the bytes copied can name.
 const FRAME_BYTES_MAX: usize = u16::MAX as usize;
+
+/// Longest that frames under way are waited for.
+const STALLED: Duration = Duration::from_secs(1);
 
 /// A packet socket that sends what is put in its ring, on one device, and receives nothing.
 #[derive(Debug)]
@@ -66,6 +70,7 @@ impl TransmitRing {
             tp_frame_nr: to_u32(slots)?,
         };
         set(socket.as_fd(), libc::PACKET_TX_RING, &request)?;
+        socket.set_write_timeout(Some(STALLED))?;
         let map = Mapping::new(&socket, blocks * block_bytes)?;
         Ok(Self { socket, map, slot_bytes, slots, first: 0, pushed: 0 })
     }
@@ -95,7 +100,7 @@ impl TransmitRing {
     }
 
     /// Hands over what was pushed, in order; answers how many frames the kernel took. Those behind the first that it
-    /// refused are taken back, and why it did is lost if it took any before.
+    /// refused are taken back, and why it did is lost if it took any before. A device that stalls is waited for a second.
     ///
     /// # Errors
     /// What the kernel said of the first frame: `ENOBUFS` where a queue was full, those of send(2) else; none went.
@@ -122,10 +127,16 @@ impl TransmitRing {
     /// Waits for a free slot.
     ///
     /// # Errors
-    /// Those of poll(2).
+    /// `TimedOut` where the device sends nothing for a second; those of poll(2).
     pub fn wait(&self) -> io::Result<()> {
-        poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], None)?;
-        Ok(())
+        let most = Timespec { tv_sec: STALLED.as_secs().cast_signed(), tv_nsec: 0 };
+        match poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], Some(&most))? {
+            0 => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the device sends none of the frames it was given",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn status(&self, slot: usize) -> u32 {

@@ -202,9 +202,7 @@ impl Bed {
         }
         // What is still on its way would be a stray of the trial that follows.
         let offered = offering.end()?;
-        if self.wait_stragglers(&offered)? == End::Late {
-            self.drain()?;
-        }
+        self.drain(self.wait_stragglers(&offered)?)?;
         self.check_stop()?;
         let damage = ask_all(&self.listeners, |_, listener| listener.damage())?;
         let damage = damage.into_iter().fold(Damage::default(), Damage::and);
@@ -225,9 +223,7 @@ impl Bed {
         }
         let end = self.wait_stragglers(&offered)?;
         let finished = ask_all(&self.listeners, |_, listener| listener.finish())?;
-        if end == End::Late {
-            self.drain()?;
-        }
+        self.drain(end)?;
         let all_read = end != End::Unread;
         let arrived = |(lane, finished): (&usize, Result<_, TesterError>)| {
             let (outputs, tap_lost) = finished?;
@@ -361,9 +357,12 @@ impl Bed {
         }
     }
 
-    /// Waits until a device that still sends has sent all it held: the next trial would find its queue full and its output
-    /// busy.
-    fn drain(&self) -> Result<(), TesterError> {
+    /// Waits until a device that still sent at a trial's end has sent all it held, and receivers have read it: the next trial
+    /// would find its queue full and its output busy.
+    fn drain(&self, end: End) -> Result<(), TesterError> {
+        if matches!(end, End::Complete | End::Silent) {
+            return Ok(());
+        }
         let from_ns = clock::monotonic_ns();
         while self.silence(from_ns)? < SILENCE {
             if since(from_ns, clock::monotonic_ns()) >= DRAIN_MAX {

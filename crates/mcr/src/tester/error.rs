@@ -85,9 +85,10 @@ pub enum TesterError {
         "{0} fragments arrived, which are not put together here: use a --size that fits each MTU on the way"
     )]
     Fragments(u64),
-    /// A device that goes on sending what it holds.
+    /// A device that goes on sending what it holds, or receivers that cannot read it.
     #[error(
-        "{0} s after a trial the device still sends what it held of it: offer less (--most) or shorter (--trial)"
+        "{0} s after a trial packets of it still come, or lie unread: offer less (--most) or shorter (--trial), or give \
+         the receivers cores of their own (--rx-cores)"
     )]
     Undrained(u64),
     /// A side's interface is switched off.
