@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::net::sockopt::socket_send_buffer_size;
 use socket2::Domain;
 
-use super::sources::{self, SocketError, frame_socket, raw_socket};
+use super::sockets::{self, SocketError, frame_socket, raw_socket};
 
 /// Bytes of send buffer a socket asks for: a burst of super-frames to a slow device waits here, not in the ring.
 pub const SEND_BUFFER_BYTES: usize = 8 << 20;
@@ -114,7 +114,7 @@ fn open(
     ipv6: bool,
     port: Option<NonZeroU16>,
     transparent: bool,
-) -> Result<sources::EgressSocket, SocketError> {
+) -> Result<sockets::EgressSocket, SocketError> {
     let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
-    sources::Egress { domain, port, transparent, send_buffer: SEND_BUFFER_BYTES }.open()
+    sockets::Egress { domain, port, transparent, send_buffer: SEND_BUFFER_BYTES }.open()
 }

@@ -24,6 +24,7 @@ pub mod report;
 pub mod rings;
 pub mod running;
 pub mod slots;
+pub mod sockets;
 pub mod sources;
 pub mod telemetry;
 pub mod troubles;

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 
 use super::compile::LocalPort;
-use super::sources::{self, PortHold};
+use super::sockets::{self, PortHold};
 
 /// Ports held, and why others are not.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ impl Ports {
             if self.held.contains_key(port) {
                 continue;
             }
-            match sources::unicast_input_socket(port.address, port.ifindex, port.port) {
+            match sockets::unicast_input_socket(port.address, port.ifindex, port.port) {
                 Ok(PortHold::Held(socket)) => drop(self.held.insert(*port, socket)),
                 // Its owner may end at any time: asked again each second.
                 Ok(PortHold::AlreadyHeld) => {}
