@@ -61,7 +61,7 @@ _mcrgen() {
             return 0
             ;;
         mcrgen__subcmd__bench)
-            opts="-h --tx --rx --size --fanout --groups --load --loss --most --trial --repeat --wait --setup --join --leave --unicast --unicast-share --tx-core --rx-cores --out --json --help throughput latency matrix mixed join capacity"
+            opts="-h --tx --rx --size --fanout --groups --load --loss --most --trial --repeat --wait --residual --setup --join --leave --unicast --unicast-share --tx-core --rx-cores --out --json --help throughput latency matrix mixed join capacity"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -108,6 +108,10 @@ _mcrgen() {
                     return 0
                     ;;
                 --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --residual)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

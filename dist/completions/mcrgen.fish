@@ -58,6 +58,7 @@ complete -c mcrgen -n "__fish_mcrgen_using_subcommand bench" -l most -d 'Never o
 complete -c mcrgen -n "__fish_mcrgen_using_subcommand bench" -l trial -d 'How long a trial offers packets' -r
 complete -c mcrgen -n "__fish_mcrgen_using_subcommand bench" -l repeat -d 'How often each measurement is made' -r
 complete -c mcrgen -n "__fish_mcrgen_using_subcommand bench" -l wait -d 'Longest wait for flows to come after set-up or a join, or to end after a leave' -r
+complete -c mcrgen -n "__fish_mcrgen_using_subcommand bench" -l residual -d 'How long after a trial\'s last packet others are still waited for; what comes later is lost' -r
 complete -c mcrgen -n "__fish_mcrgen_using_subcommand bench" -l setup -d 'Run by `sh -c` before each step, to set the device up: see mcrgen(1) for what it is told' -r
 complete -c mcrgen -n "__fish_mcrgen_using_subcommand bench" -l join -d 'What makes the device forward (default: the receivers join)' -r
 complete -c mcrgen -n "__fish_mcrgen_using_subcommand bench" -l leave -d 'What makes it stop' -r

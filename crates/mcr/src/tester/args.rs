@@ -96,6 +96,10 @@ pub struct Bench {
     #[arg(long, value_name = "S", default_value = "10", value_parser = parse_seconds)]
     #[serde(serialize_with = "seconds")]
     pub wait: Duration,
+    /// How long after a trial's last packet others are still waited for; what comes later is lost.
+    #[arg(long, value_name = "S", default_value = "2", value_parser = parse_seconds)]
+    #[serde(serialize_with = "seconds")]
+    pub residual: Duration,
     /// Run by `sh -c` before each step, to set the device up: see mcrgen(1) for what it is told.
     #[arg(long, value_name = "CMD")]
     pub setup: Option<String>,

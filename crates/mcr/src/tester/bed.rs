@@ -56,6 +56,8 @@ pub(super) struct BedPlan {
     pub(super) listeners: Vec<ListenerPlan>,
     /// Whether classes are told apart in each trial.
     pub(super) mixed: bool,
+    /// How long packets are waited for after a trial's last one.
+    pub(super) residual: Duration,
     pub(super) cores: Cores,
 }
 
@@ -80,6 +82,7 @@ pub(super) struct Bed {
     flows: u64,
     classes: Vec<Class>,
     mixed: bool,
+    residual: Duration,
     stop: Stop,
 }
 
@@ -153,6 +156,7 @@ impl Bed {
             flows: plan.lanes.iter().map(|lane| u64::from(lane.flows.get())).sum(),
             classes: plan.classes.clone(),
             mixed: plan.mixed,
+            residual: plan.residual,
             stop: stop.clone(),
         })
     }
@@ -202,7 +206,7 @@ impl Bed {
         }
         // What is still on its way would be a stray of the trial that follows.
         let offered = offering.end()?;
-        self.drain(self.wait_stragglers(&offered)?)?;
+        self.drain(self.wait_residual(&offered, SILENCE)?, SILENCE)?;
         self.check_stop()?;
         let damage = ask_all(&self.listeners, |_, listener| listener.damage())?;
         let damage = damage.into_iter().fold(Damage::default(), Damage::and);
@@ -221,16 +225,17 @@ impl Bed {
         if offered.halted {
             return Err(TesterError::Interrupted);
         }
-        let end = self.wait_stragglers(&offered)?;
+        if let (0, Some(error)) = (offered.sent(), &offered.last_error) {
+            return Err(TesterError::Unsent(offered.refused, error.clone()));
+        }
+        let end = self.wait_residual(&offered, self.residual)?;
         let finished = ask_all(&self.listeners, |_, listener| listener.finish())?;
-        self.drain(end)?;
+        self.drain(end, self.residual)?;
         let all_read = end != End::Unread;
         let arrived = |(lane, finished): (&usize, Result<_, TesterError>)| {
-            let (outputs, tap_lost) = finished?;
-            Ok(Arrived { lane: *lane, outputs, tap_lost, all_read })
+            finished.map(|finished| Arrived { lane: *lane, finished, all_read })
         };
-        let arrived: Vec<_> =
-            self.lanes.iter().zip(finished).map(arrived).collect::<Result<_, TesterError>>()?;
+        let arrived: Vec<_> = self.lanes.iter().zip(finished).map(arrived).collect::<Result<_, _>>()?;
         let duration_ns = u64::try_from(plan.duration.as_nanos()).unwrap_or(u64::MAX);
         let offer = (plan.rate, duration_ns);
         let (mut trial, times) = Trial::judge(offer, &offered, &arrived, &self.classes, plan.accepted);
@@ -340,13 +345,13 @@ impl Bed {
     }
 
     /// Waits until a trial is over.
-    fn wait_stragglers(&self, offered: &Offered) -> Result<End, TesterError> {
+    fn wait_residual(&self, offered: &Offered, residual: Duration) -> Result<End, TesterError> {
         let lane = |lane: &usize| offered.flows[*lane].iter().sum::<u64>();
         let expected: u64 = self.lanes.iter().zip(&self.uses).map(|(at, uses)| lane(at) * uses).sum();
         let ended_ns = clock::monotonic_ns();
         loop {
             let heard = ask_all(&self.listeners, |_, listener| listener.heard())?;
-            if let Some(end) = late::end(&heard, expected, ended_ns, clock::monotonic_ns()) {
+            if let Some(end) = late::end(&heard, expected, residual, ended_ns, clock::monotonic_ns()) {
                 if end == End::Complete {
                     std::thread::sleep(LINGER);
                 }
@@ -359,12 +364,12 @@ impl Bed {
 
     /// Waits until a device that still sent at a trial's end has sent all it held, and receivers have read it: the next trial
     /// would find its queue full and its output busy.
-    fn drain(&self, end: End) -> Result<(), TesterError> {
+    fn drain(&self, end: End, silence: Duration) -> Result<(), TesterError> {
         if matches!(end, End::Complete | End::Silent) {
             return Ok(());
         }
         let from_ns = clock::monotonic_ns();
-        while self.silence(from_ns)? < SILENCE {
+        while self.silence(from_ns)? < silence {
             if since(from_ns, clock::monotonic_ns()) >= DRAIN_MAX {
                 return Err(TesterError::Undrained(DRAIN_MAX.as_secs()));
             }

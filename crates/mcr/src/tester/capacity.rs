@@ -11,7 +11,7 @@ use super::progress;
 use super::search::{LimitedBy, Said};
 use super::session::Session;
 use super::step::Step;
-use super::trial::Trial;
+use super::trial::{Counts, Trial};
 use crate::generator::pacing::Rate;
 
 /// Packets per second of each group where no load is asked for.
@@ -36,6 +36,13 @@ pub struct Attempt {
     pub why: Option<String>,
     /// The trials made.
     pub trials: Vec<Trial>,
+}
+
+impl Attempt {
+    /// Whether all groups came through, and then packets were lost.
+    pub(super) fn lost(&self) -> bool {
+        self.trials.iter().any(|trial| trial.said() == Said::Lost)
+    }
 }
 
 /// The capacity of one step.
@@ -144,7 +151,8 @@ fn attempt(session: &Session<'_>, step: &Step, place: &str) -> Result<Attempt, T
             progress::trial(place, &trial);
         }
         let (said, reason) = (trial.said(), trial.reason.clone());
-        let lost = format!("{} of {} packets were lost", trial.counts.lost, trial.counts.expected);
+        let Counts { lost, expected, .. } = trial.counts;
+        let lost = format!("{lost} of {expected} packets were lost at {rate} a second");
         trials.push(trial);
         match said {
             Said::Passed => {}

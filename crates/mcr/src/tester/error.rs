@@ -91,6 +91,9 @@ pub enum TesterError {
          the receivers cores of their own (--rx-cores)"
     )]
     Undrained(u64),
+    /// Nothing of an offer left.
+    #[error("the kernel took none of {0} packets offered: {1}")]
+    Unsent(u64, String),
     /// A side's interface is switched off.
     #[error("{0}: interface {1} is down: switch it on, as by `ip link set {1} up`")]
     Down(Box<Place>, InterfaceName),

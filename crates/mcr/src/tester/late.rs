@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::listener::Heard;
 
-/// Longest wait for packets after a trial's last one left, and the silence that ends it.
-const STRAGGLERS_MAX: Duration = Duration::from_secs(2);
+/// A device that was silent for so long has sent all it held.
 pub(super) const SILENCE: Duration = Duration::from_millis(500);
 
 /// How much longer receivers may read what came by then.
@@ -24,15 +23,21 @@ pub(super) enum End {
     Unread,
 }
 
-/// How a trial has ended at `now_ns` that offered its last packet at `from_ns` and expects so many; `None`: it has not.
-pub(super) fn end(heard: &[Heard], expected: u64, from_ns: u64, now_ns: u64) -> Option<End> {
+/// How a trial has ended at `now_ns` that offered its last packet at `from_ns`, expects so many and waits for them for
+/// `residual`; `None`: it has not.
+pub(super) fn end(
+    heard: &[Heard],
+    expected: u64,
+    residual: Duration,
+    from_ns: u64,
+    now_ns: u64,
+) -> Option<End> {
     if heard.iter().map(|heard| heard.distinct).sum::<u64>() >= expected {
         Some(End::Complete)
-    } else if silence(heard, from_ns) >= SILENCE {
-        Some(End::Silent)
-    } else if since(from_ns, read_ns(heard)) >= STRAGGLERS_MAX {
-        Some(End::Late)
-    } else if since(from_ns, now_ns) >= STRAGGLERS_MAX + READING_MAX {
+    } else if since(from_ns, read_ns(heard)) >= residual {
+        let silent = silence(heard, from_ns) >= SILENCE.min(residual);
+        Some(if silent { End::Silent } else { End::Late })
+    } else if since(from_ns, now_ns) >= residual + READING_MAX {
         Some(End::Unread)
     } else {
         None
@@ -76,15 +81,20 @@ mod tests {
     /// A trial that offered its last packet at 100 s and expects ten, as it stands so many seconds later.
     #[test]
     fn a_trial_ends_once_it_is_known_how() {
-        let at = |distinct, last, read, now| {
+        let waiting = |seconds: f64, distinct, last, read, now| {
             let ns = |after: f64| 100 * SECOND_NS + (after * SECOND_NS as f64) as u64;
-            end(&[heard(distinct, ns(last), ns(read))], 10, ns(0.0), ns(now))
+            let heard = heard(distinct, ns(last), ns(read));
+            end(&[heard], 10, Duration::from_secs_f64(seconds), ns(0.0), ns(now))
         };
+        let at = |distinct, last, read, now| waiting(2.0, distinct, last, read, now);
         assert_eq!(at(10, 0.1, 0.1, 0.1), Some(End::Complete));
-        assert_eq!(at(9, 0.1, 0.5, 0.5), None);
-        assert_eq!(at(9, 0.1, 0.7, 0.7), Some(End::Silent));
+        assert_eq!(at(9, 0.1, 1.9, 1.9), None, "a device may hold them for so long");
+        assert_eq!(at(9, 0.1, 2.0, 2.0), Some(End::Silent));
         assert_eq!(at(9, 1.9, 2.0, 2.0), Some(End::Late), "they still come");
         assert_eq!(at(9, 0.1, 0.2, 21.0), None, "who knows what lies unread");
         assert_eq!(at(9, 0.1, 0.2, 22.0), Some(End::Unread));
+        assert_eq!(waiting(0.2, 9, 0.0, 0.2, 0.2), Some(End::Silent));
+        assert_eq!(waiting(0.2, 9, 0.1, 0.2, 0.2), Some(End::Late));
+        assert_eq!(waiting(5.0, 9, 0.1, 4.9, 4.9), None);
     }
 }

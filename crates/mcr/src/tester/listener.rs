@@ -75,6 +75,16 @@ impl Damage {
     }
 }
 
+/// A trial at one receiver.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) outputs: Vec<OutputReport>,
+    /// Frames its tap had no room for.
+    pub(super) tap_lost: u64,
+    /// The place whose interface went down meanwhile.
+    pub(super) went_down: Option<Place>,
+}
+
 /// A trial at one output.
 #[derive(Debug)]
 pub(super) struct OutputReport {
@@ -96,6 +106,7 @@ pub(super) struct Listener {
     spans: Vec<Vec<Span>>,
     last_ns: u64,
     tap_lost_before: u64,
+    downs_before: u64,
 }
 
 impl Listener {
@@ -126,6 +137,7 @@ impl Listener {
             spans: Vec::new(),
             last_ns: 0,
             tap_lost_before: 0,
+            downs_before: 0,
             plan,
         };
         listener.begin(0..0)?;
@@ -150,6 +162,7 @@ impl Listener {
         self.tallies = self.targets.iter().map(|target| Tally::within(target, window.clone())).collect();
         self.forget();
         self.tap_lost_before = self.tap_lost()?;
+        self.downs_before = self.downs()?;
         Ok(())
     }
 
@@ -188,18 +201,21 @@ impl Listener {
         self.targets.iter().zip(&self.spans).flat_map(name).collect()
     }
 
-    /// What the trial came to at each output, and the frames the tap had no room for.
+    /// What the trial came to.
     ///
     /// # Errors
     /// When the tap does not say what it lost.
-    pub(super) fn finish(&mut self) -> Result<(Vec<OutputReport>, u64), TesterError> {
+    pub(super) fn finish(&mut self) -> Result<Finished, TesterError> {
         let report = |tally: &Tally| OutputReport {
             tally: tally.report(None),
             strays: tally.strays(),
             latencies: tally.latencies().clone(),
         };
-        let reports = self.tallies.iter().map(report).collect();
-        Ok((reports, self.tap_lost()? - self.tap_lost_before))
+        Ok(Finished {
+            outputs: self.tallies.iter().map(report).collect(),
+            tap_lost: self.tap_lost()? - self.tap_lost_before,
+            went_down: (self.downs()? > self.downs_before).then(|| self.plan.place.clone()),
+        })
     }
 
     /// Joins the groups, or holds the ports.
@@ -220,6 +236,10 @@ impl Listener {
 
     fn tap_lost(&mut self) -> Result<u64, TesterError> {
         self.tap.lost().map_err(|error| TesterError::Tap(Box::new(self.plan.place.clone()), error))
+    }
+
+    fn downs(&mut self) -> Result<u64, TesterError> {
+        self.tap.downs().map_err(|error| TesterError::Tap(Box::new(self.plan.place.clone()), error))
     }
 
     fn flow_name(&self, target: &Target, flow: u16) -> String {

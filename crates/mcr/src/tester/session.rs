@@ -210,6 +210,7 @@ impl<'a> Session<'a> {
             classes: Vec::new(),
             listeners: Vec::new(),
             mixed: step.unicast_share.is_some(),
+            residual: options.residual,
             cores: self.cores.clone(),
         };
         if share < 100 {

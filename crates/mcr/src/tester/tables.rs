@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::num::NonZeroU32;
 
 use super::args::{Bench, Test};
-use super::capacity::Capacity;
+use super::capacity::{Attempt, Capacity};
 use super::figures::Spread;
 use super::join::Delays;
 use super::latency::Latencies;
@@ -17,6 +17,8 @@ use super::trial::{Class, Counts};
 
 const TESTERS_LIMIT: &str =
     ">=: the tester's limit: it could not offer or count more, the device may forward more.";
+const CAPACITY_LOST: &str =
+    "Packets lost are the limit, not groups: at a lower --load more groups may be forwarded.";
 const VOID: &str = "void: trials that said nothing of the device; --json tells why of each.";
 
 impl Table {
@@ -67,12 +69,19 @@ impl Table {
         row.push(result.void_trials.to_string());
         self.push(row);
         match result.limited_by {
-            Some(LimitedBy::Tester) => self.note(
-                ">=: the tester's limit: it could not offer or count more, the device may forward more."
-                    .into(),
-            ),
+            Some(LimitedBy::Tester) => self.note(TESTERS_LIMIT.into()),
             Some(LimitedBy::Most) => self.note(">=: no more was offered, as --most says.".into()),
             Some(LimitedBy::Device) | None => {}
+        }
+        for (limit, name) in [
+            (LimitedBy::Tester, "the tester"),
+            (LimitedBy::Most, "--most"),
+            (LimitedBy::Device, "the device"),
+        ] {
+            let (limited, all) = (result.limited_by(limit), result.counted());
+            if (1..all).contains(&limited) {
+                self.note(format!("{}: {limited} of {all} repeats were limited by {name}.", result.step));
+            }
         }
         self.note_rest(&result.step, result.void_trials, result.error.as_deref());
     }
@@ -164,6 +173,9 @@ impl Table {
                 LimitedBy::Tester => table.note(TESTERS_LIMIT.into()),
                 LimitedBy::Most => table.note(">=: no more were tried, as --groups says.".into()),
                 LimitedBy::Device => {}
+            }
+            if result.attempts.iter().any(Attempt::lost) {
+                table.note(CAPACITY_LOST.into());
             }
             table.note_rest(&result.step, 0, result.error.as_deref());
         }

@@ -32,7 +32,7 @@ pub struct Throughput {
     /// Packets per second offered, over the repeats; absent if there is no result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pps: Option<Spread>,
-    /// Why not more: `device` only where each repeat found its limit.
+    /// Why not more, in the repeat of the median; where that is between two, `device` only where both found its limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limited_by: Option<LimitedBy>,
     /// Packets per second that arrived at all outputs together in the highest trials that passed, their median.
@@ -49,6 +49,9 @@ pub struct Throughput {
     pub void_trials: usize,
     /// Each search.
     pub repeats: Vec<Repeat>,
+    /// Trials of one that was ended before it found anything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<Trial>,
     /// Why there is no result, or not all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -80,7 +83,16 @@ impl Throughput {
 
     /// Repeats that its figures are of.
     pub fn counted(&self) -> usize {
-        self.repeats.iter().filter(|repeat| repeat.found()).count()
+        self.found().count()
+    }
+
+    /// How many of them had this limit.
+    pub fn limited_by(&self, limit: LimitedBy) -> usize {
+        self.found().filter(|repeat| repeat.limited_by == limit).count()
+    }
+
+    fn found(&self) -> impl Iterator<Item = &Repeat> {
+        self.repeats.iter().filter(|repeat| repeat.found())
     }
 
     /// Packets per second of each class in that trial.
@@ -100,14 +112,14 @@ pub(super) fn measure(session: &Session<'_>) -> Vec<Throughput> {
     let mut results = Vec::new();
     for (at, step) in steps.iter().enumerate() {
         let place = format!("[{}/{}] {step}", at + 1, steps.len());
-        let mut repeats = Vec::new();
-        let error = searches(session, step, &place, &mut repeats).err();
+        let (mut repeats, mut unfinished) = (Vec::new(), Vec::new());
+        let error = searches(session, step, &place, &mut repeats, &mut unfinished).err();
         let interrupted = matches!(error, Some(TesterError::Interrupted));
         if let Some(error) = &error {
             progress::failure(&place, error);
         }
-        if !(interrupted && repeats.is_empty()) {
-            results.push(summary(step, repeats, error.as_ref()));
+        if !(interrupted && repeats.is_empty() && unfinished.is_empty()) {
+            results.push(summary(step, repeats, unfinished, error.as_ref()));
         }
         if interrupted {
             break;
@@ -121,22 +133,29 @@ fn searches(
     step: &Step,
     place: &str,
     repeats: &mut Vec<Repeat>,
+    trials: &mut Vec<Trial>,
 ) -> Result<(), TesterError> {
     let mut bed = session.ready(step)?;
     let wanted = session.options.repeat.get();
     for repeat in 1..=wanted {
         let place = if wanted > 1 { format!("{place}, repeat {repeat}/{wanted}") } else { place.to_owned() };
-        repeats.push(search(session, &mut bed, step, &place)?);
+        let Found { pps, limited_by } = search(session, &mut bed, step, &place, trials)?;
+        repeats.push(Repeat { pps, limited_by, trials: std::mem::take(trials) });
     }
     Ok(())
 }
 
-fn search(session: &Session<'_>, bed: &mut Bed, step: &Step, place: &str) -> Result<Repeat, TesterError> {
+fn search(
+    session: &Session<'_>,
+    bed: &mut Bed,
+    step: &Step,
+    place: &str,
+    trials: &mut Vec<Trial>,
+) -> Result<Found, TesterError> {
     let mut search = Search::new(session.options.most, session.least(step));
-    let mut trials = Vec::new();
     loop {
         match search.poll() {
-            Next::Done(Found { pps, limited_by }) => return Ok(Repeat { pps, limited_by, trials }),
+            Next::Done(found) => return Ok(found),
             Next::Try(rate) => {
                 let accepted = session.options.loss.unwrap_or_default();
                 let plan = TrialPlan { rate, duration: session.trial(), accepted };
@@ -149,22 +168,25 @@ fn search(session: &Session<'_>, bed: &mut Bed, step: &Step, place: &str) -> Res
     }
 }
 
-fn summary(step: &Step, repeats: Vec<Repeat>, error: Option<&TesterError>) -> Throughput {
-    let found = || repeats.iter().filter(|repeat| repeat.found());
-    let of_found = |rate: fn(&Repeat) -> f64| found().map(rate).collect::<Vec<_>>();
+fn summary(
+    step: &Step,
+    repeats: Vec<Repeat>,
+    unfinished: Vec<Trial>,
+    error: Option<&TesterError>,
+) -> Throughput {
+    let mut found: Vec<_> = repeats.iter().filter(|repeat| repeat.found()).collect();
+    found.sort_by(|a, b| a.pps.total_cmp(&b.pps));
+    let of_found = |rate: fn(&Repeat) -> f64| found.iter().map(|repeat| rate(repeat)).collect::<Vec<_>>();
     let pps = Spread::of(&of_found(|repeat| repeat.pps));
     let forwarded = Spread::of(&of_found(Repeat::forwarded_pps));
-    let limits = |limited_by| repeats.iter().any(|repeat| repeat.limited_by == limited_by);
-    let limited_by =
-        [LimitedBy::Tester, LimitedBy::Most, LimitedBy::Device].into_iter().find(|by| limits(*by));
     let mut counts = Counts::default();
-    let trials = || repeats.iter().flat_map(|repeat| &repeat.trials);
+    let trials = || repeats.iter().flat_map(|repeat| &repeat.trials).chain(&unfinished);
     trials().for_each(|trial| counts.add(&trial.counts));
     let none = "no trial said anything of the device: see the trials' reasons";
     Throughput {
         step: step.clone(),
         pps,
-        limited_by: limited_by.filter(|_| pps.is_some()),
+        limited_by: limit_of_median(&found),
         forwarded_pps: forwarded.map(|forwarded| forwarded.median),
         mbit_s: pps.map(|pps| pps.median * step.size.mean() * 8.0 / 1e6),
         path: trials().last().map(|trial| trial.path.clone()).unwrap_or_default(),
@@ -172,5 +194,44 @@ fn summary(step: &Step, repeats: Vec<Repeat>, error: Option<&TesterError>) -> Th
         void_trials: trials().filter(|trial| trial.said() == Said::Nothing).count(),
         error: error.map(ToString::to_string).or_else(|| pps.is_none().then(|| none.to_owned())),
         repeats,
+        unfinished,
+    }
+}
+
+/// What limited the one in the middle of repeats in ascending order, or either of the two.
+fn limit_of_median(found: &[&Repeat]) -> Option<LimitedBy> {
+    let middle = found.get(found.len().saturating_sub(1) / 2..=found.len() / 2)?;
+    middle.iter().map(|repeat| repeat.limited_by).min_by_key(|limit| match limit {
+        LimitedBy::Tester => 0,
+        LimitedBy::Most => 1,
+        LimitedBy::Device => 2,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tester::size::parse_sizes;
+
+    fn of(repeats: &[(f64, LimitedBy)]) -> Throughput {
+        let step =
+            Step { size: parse_sizes("64").unwrap().remove(0), fanout: 1, groups: 1, unicast_share: None };
+        let repeat = |&(pps, limited_by): &(f64, LimitedBy)| Repeat { pps, limited_by, trials: Vec::new() };
+        summary(&step, repeats.iter().map(repeat).collect(), Vec::new(), None)
+    }
+
+    /// One repeat that was limited otherwise does not speak for all.
+    #[test]
+    fn the_limit_is_the_medians() {
+        use LimitedBy::{Device, Most, Tester};
+        let limit = |repeats: &[_]| of(repeats).limited_by;
+        assert_eq!(limit(&[]), None);
+        assert_eq!(limit(&[(992.0, Device), (985.0, Device), (4000.0, Most)]), Some(Device));
+        assert_eq!(limit(&[(992.0, Device), (4000.0, Most), (4000.0, Most)]), Some(Most));
+        assert_eq!(limit(&[(992.0, Device), (4000.0, Most)]), Some(Most), "the median is between the two");
+        assert_eq!(limit(&[(5000.0, Most), (0.0, Tester)]), Some(Most), "one that found nothing has no say");
+        assert_eq!(limit(&[(0.0, Device)]), Some(Device));
+        let mixed = of(&[(992.0, Device), (985.0, Device), (4000.0, Most)]);
+        assert_eq!([Device, Most, Tester].map(|limit| mixed.limited_by(limit)), [2, 1, 0]);
     }
 }

@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::listener::OutputReport;
+use super::listener::{Finished, OutputReport};
 use super::offer::Offered;
 use super::search::Said;
 use crate::generator::pacing::{Rate, packets_within};
@@ -130,6 +130,21 @@ pub struct ClassCounts {
     pub loss: f64,
 }
 
+impl ClassCounts {
+    /// A class's part of what was offered within so many seconds, lane by lane of `classes`.
+    fn of(class: Class, seconds: f64, offered: &Offered, arrived: &[Arrived], classes: &[Class]) -> Self {
+        let of_class = |lane: usize| classes[lane] == class;
+        let mut counts = Counts::default();
+        for receiver in arrived.iter().filter(|receiver| of_class(receiver.lane)) {
+            let sent = &offered.flows[receiver.lane];
+            receiver.finished.outputs.iter().for_each(|output| counts.add(&Counts::of(output, sent)));
+        }
+        let lanes = offered.flows.iter().enumerate().filter(|(lane, _)| of_class(*lane));
+        let sent: u64 = lanes.flat_map(|(_, flows)| flows).sum();
+        Self { class, offered_pps: sent as f64 / seconds, counts, loss: counts.loss() }
+    }
+}
+
 /// One trial.
 #[derive(Debug, Clone, Serialize)]
 pub struct Trial {
@@ -172,8 +187,7 @@ pub struct Trial {
 /// What receivers came to, with the lane each of them takes.
 pub(super) struct Arrived {
     pub(super) lane: usize,
-    pub(super) outputs: Vec<OutputReport>,
-    pub(super) tap_lost: u64,
+    pub(super) finished: Finished,
     /// Whether they have read all that came.
     pub(super) all_read: bool,
 }
@@ -191,39 +205,31 @@ impl Trial {
         // The last packet of a paced offer leaves before its last interval is over.
         let paced = if rate == Rate::Max { 1 } else { duration_ns };
         let seconds = offered.elapsed_ns.max(paced) as f64 / 1e9;
+        let classes = [Class::Multicast, Class::Unicast]
+            .map(|class| ClassCounts::of(class, seconds, offered, arrived, classes));
         let mut counts = Counts::default();
-        let (mut worst_loss, mut by_class): (f64, Vec<ClassCounts>) = (0.0, Vec::new());
-        let mut times = latencies();
-        for class in [Class::Multicast, Class::Unicast] {
-            let of_class = |lane: usize| classes[lane] == class;
-            let mut part = Counts::default();
-            for receiver in arrived.iter().filter(|receiver| of_class(receiver.lane)) {
-                for output in &receiver.outputs {
-                    let one = Counts::of(output, &offered.flows[receiver.lane]);
-                    worst_loss = worst_loss.max(one.loss());
-                    part.add(&one);
-                    // Both have the same bounds.
-                    let _ = times.add(&output.latencies);
-                }
+        classes.iter().for_each(|class| counts.add(&class.counts));
+        let (mut worst_loss, mut times): (f64, _) = (0.0, latencies());
+        for receiver in arrived {
+            for output in &receiver.finished.outputs {
+                worst_loss = worst_loss.max(Counts::of(output, &offered.flows[receiver.lane]).loss());
+                // Both have the same bounds.
+                let _ = times.add(&output.latencies);
             }
-            let lanes = offered.flows.iter().enumerate().filter(|(lane, _)| of_class(*lane));
-            let sent: u64 = lanes.flat_map(|(_, flows)| flows).sum();
-            counts.add(&part);
-            let (offered_pps, loss) = (sent as f64 / seconds, part.loss());
-            by_class.push(ClassCounts { class, offered_pps, counts: part, loss });
         }
         let sent = offered.sent();
-        let tap_lost = arrived.iter().map(|receiver| receiver.tap_lost).sum();
+        let tap_lost = arrived.iter().map(|receiver| receiver.finished.tap_lost).sum();
         let asked_pps = match rate {
             Rate::PerSecond(rate) => Some(rate.get()),
             Rate::Max => None,
         };
         let uncounted = uncounted(arrived, tap_lost);
-        let counted = uncounted.is_none();
+        // A device that loses at less than was asked for would at that as well; not so where it was the tester's kernel that
+        // did not send.
+        let may_be_lost = uncounted.is_none() && sent > 0 && offered.refused == 0;
         let reason = uncounted.or_else(|| not_offered(rate, duration_ns, offered));
         let verdict = match (&reason, worst_loss > accepted) {
-            // A device that loses at less than was asked for would at that as well.
-            (_, true) if counted && sent > 0 => Verdict::Lost,
+            (Some(_), true) if may_be_lost => Verdict::Lost,
             (Some(_), _) => Verdict::Void,
             (None, true) => Verdict::Lost,
             (None, false) => Verdict::Passed,
@@ -239,7 +245,7 @@ impl Trial {
             loss: counts.loss(),
             counts,
             worst_loss,
-            classes: by_class,
+            classes: classes.into(),
             tap_lost,
             latency_us: Latency::of(&times),
             verdict,
@@ -260,6 +266,11 @@ impl Trial {
 
 /// Why it is not known what arrived; absent if it is.
 fn uncounted(arrived: &[Arrived], tap_lost: u64) -> Option<String> {
+    if let Some(place) = arrived.iter().find_map(|receiver| receiver.finished.went_down.as_ref()) {
+        return Some(format!(
+            "the tester's own interface went down meanwhile, that of {place}: it must stay up"
+        ));
+    }
     if tap_lost > 0 {
         return Some(format!(
             "the tester's own receivers had no room for {tap_lost} frames: give them cores of their own (--rx-cores)"

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::Value;
-use testbed::process::Finished;
+use testbed::process::{Finished, Stream};
 use testbed::{Daemon, Fan, Programs, Relay, run};
 
 use crate::cable::{LONG, MCRGEN};
@@ -91,4 +91,11 @@ pub(super) fn results(line: &str, more: &[(&str, &str)]) -> Vec<Value> {
 /// Starts it and does not wait.
 pub(super) fn start(line: &str, more: &[(&str, &str)]) -> Daemon {
     Daemon::start("bench", command(line, more)).unwrap()
+}
+
+/// What one that has ended reported.
+pub(super) fn report(bench: &Daemon) -> Value {
+    let lines = bench.lines();
+    let printed = lines.iter().find(|line| line.stream == Stream::Stdout).unwrap();
+    serde_json::from_str(&printed.text).unwrap()
 }

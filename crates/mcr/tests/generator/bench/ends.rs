@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use testbed::process::{Signal, Stream};
+use serde_json::Value;
+use testbed::process::Signal;
 use testbed::{eventually, skip_unless_available};
 
-use super::device::{Device, start};
+use super::device::{Device, report, start};
 use crate::cable::LONG;
 
 /// What was measured so far is reported, and marked as not all.
@@ -20,12 +21,28 @@ fn an_interruption_keeps_what_was_measured() {
     bench.wait_line(|line| line == "next", LONG);
     bench.signal(Signal::INT);
     assert_eq!(bench.wait(LONG).code(), Some(1));
-    let lines = bench.lines();
-    let printed = lines.iter().find(|line| line.stream == Stream::Stdout).unwrap();
-    let document: serde_json::Value = serde_json::from_str(&printed.text).unwrap();
+    let document = report(&bench);
     assert_eq!(document["interrupted"], true);
     assert_eq!(document["results"].as_array().unwrap().len(), 2, "{document:#}");
     assert_eq!(document["results"][1]["load_pps"], 600);
+}
+
+/// So are the trials of a search that has found nothing yet.
+#[test]
+fn an_interruption_keeps_trials() {
+    skip_unless_available!();
+    let device = Device::new();
+    device.fan.relay().tool("tc qdisc add dev r-out1 root tbf rate 1mbit burst 3000 limit 3000").unwrap();
+    let line = format!("throughput {} --size 1000 --most 8000 --trial 0.5", device.sides());
+    let mut bench = start(&line, &[("--setup", &device.setup())]);
+    bench.wait_line(|line| line.ends_with(": failed"), LONG);
+    bench.signal(Signal::INT);
+    assert_eq!(bench.wait(LONG).code(), Some(1));
+    let report = report(&bench);
+    assert_eq!(report["interrupted"], true, "{report:#}");
+    let result = &report["results"][0];
+    assert_eq!((&result["repeats"], &result["pps"]), (&serde_json::json!([]), &Value::Null), "{report:#}");
+    assert_eq!(result["unfinished"][0]["verdict"], "lost", "{report:#}");
 }
 
 /// A set-up goes with all it started.

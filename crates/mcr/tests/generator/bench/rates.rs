@@ -68,6 +68,10 @@ fn a_long_queue_is_empty_before_the_next_trial() {
     let [first, second] = [0, 1].map(|at| &results[at]["counts"]);
     assert!(first["lost"].as_u64().unwrap() > 500, "{first:#}");
     assert_eq!((&second["lost"], &second["stray"]), (&0.into(), &0.into()), "{second:#}");
+    // Given so long, it has lost nothing.
+    let line = line.replace("8000,500", "8000") + " --residual 20";
+    let patient = &self::results(&line, &[("--setup", &device.setup())])[0]["counts"];
+    assert_eq!(patient["lost"], 0, "{patient:#}");
 }
 
 /// What keeps the tester from offering is no fault of the device's, and is not counted as its loss.

@@ -1,10 +1,11 @@
 //! What is refused, with which exit code and what words.
 
+use std::time::Duration;
+
 use mcr::generator::header::Header;
-use testbed::process::Stream;
 use testbed::{Datagram, Injector, eventually, skip_unless_available};
 
-use super::device::{Device, bench, command, start};
+use super::device::{Device, bench, command, report, start};
 use crate::cable::LONG;
 
 #[test]
@@ -137,6 +138,32 @@ fn faults_of_the_testers_side_are_named() {
     }
 }
 
+/// Nor is what happens to it in the middle of a trial, which is made again.
+#[test]
+fn a_trial_without_the_testers_own_link_is_void() {
+    skip_unless_available!();
+    let device = Device::new();
+    let line = format!("throughput {} --trial 2 --repeat 1 --most 1000", device.sides());
+    let receiver = &device.fan.receivers[0].link;
+    for (link, says) in
+        [(receiver, "the tester's own interface went down"), (&device.fan.sender.link, "the kernel refused")]
+    {
+        let mut bench = start(&line, &[("--setup", &device.setup())]);
+        let sent = || device.relay.stats()["totals"]["sent"].as_u64().unwrap();
+        let before = sent();
+        eventually(LONG, "the trial has begun", || sent() > before + 500);
+        link.down().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        link.up().unwrap();
+        assert_eq!(bench.wait(LONG).code(), Some(0));
+        let result = &report(&bench)["results"][0];
+        let trials = result["repeats"][0]["trials"].as_array().unwrap();
+        assert_eq!(trials[0]["verdict"], "void", "{result:#}");
+        assert!(trials[0]["reason"].as_str().unwrap().contains(says), "{result:#}");
+        assert_eq!((&result["limited_by"], trials.len()), (&"most".into(), 2), "{result:#}");
+    }
+}
+
 /// A device that damages packets is told from one that forwards none.
 #[test]
 fn wrong_checksums_are_told() {
@@ -155,9 +182,7 @@ fn wrong_checksums_are_told() {
         !bench.is_running()
     });
     assert_eq!(bench.wait(LONG).code(), Some(1));
-    let lines = bench.lines();
-    let report = lines.iter().find(|line| line.stream == Stream::Stdout).unwrap();
-    let report: serde_json::Value = serde_json::from_str(&report.text).unwrap();
+    let report = report(&bench);
     let error = report["results"][0]["error"].as_str().unwrap();
     assert!(error.contains("packets arrived with wrong checksums"), "{error}");
 }
