@@ -92,8 +92,15 @@ impl Place {
 
     /// Makes an offer and counts at the receivers' links, where nobody listens, what comes of it.
     pub(crate) fn offer(&self, offer: Offer) -> Result<Outcome> {
+        self.offer_while(offer, || Ok(()))
+    }
+
+    /// The same, with what `hold` answers kept until all is offered.
+    pub(crate) fn offer_while<H>(&self, offer: Offer, hold: impl FnOnce() -> Result<H>) -> Result<Outcome> {
         let before = self.arrived()?;
+        let held = hold()?;
         let offered = offer.send(&self.fan.sender)?;
+        drop(held);
         let after = self.settled()?;
         let (arrived, frames) = (after.datagrams_since(before, offer.bytes), after.frames - before.frames);
         let outputs = self.fan.receivers.len() as u64;

@@ -23,6 +23,11 @@ const BUSY_P50_MOST: f64 = 15.0;
 const ONE_IN: NonZeroU32 = NonZeroU32::new(8).unwrap();
 
 pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> {
+    let offer = |load| Offer::at(load, LARGE, 2.0 * settings.trial_s);
+    for load in LOADS {
+        let p99 = Watch::cable(offer(load), ONE_IN)?.quantile(0.99).as_secs_f64() * 1e6;
+        figures.note(format!("latency p99 of a cable, at {} kpps", load / 1000), "µs", Goal::Shown, p99);
+    }
     for (name, options, p50, p99) in [
         ("default", "", P50_MOST, Goal::Most(P99_MOST)),
         ("busy_poll", "[worker]\nbusy_poll = true\n", BUSY_P50_MOST, Goal::Shown),
@@ -32,8 +37,7 @@ pub(super) fn measure(settings: &Settings, figures: &mut Figures) -> Result<()> 
         let _relay = Mcr::start(place.fan.relay(), &file)?;
         let watch = Watch { port: &place.fan.receivers[0], group: "239.2.1.1", one_in: ONE_IN };
         for load in LOADS {
-            let offer = Offer::at(load, LARGE, 2.0 * settings.trial_s);
-            let (outcome, arrivals) = watch.during(|| place.offer(offer))?;
+            let (outcome, arrivals) = watch.during(|| place.offer(offer(load)))?;
             outcome.offered.in_full()?;
             let at = format!("{name}, at {} kpps", load / 1000);
             let us = |part| arrivals.quantile(part).as_secs_f64() * 1e6;

@@ -2,6 +2,7 @@
 //!
 //! Rows are measured one after the other, each in as many repeats as count; what is a ratio is one within a repeat.
 
+mod backlog;
 mod calls;
 mod cost;
 mod counting;

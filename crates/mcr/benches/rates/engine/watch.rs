@@ -13,7 +13,8 @@ use mcr::generator::tap::Tap;
 use mcr::generator::target::Target;
 use testbed::Port;
 
-use crate::offer::{PORT, SENDER_CORE, pin};
+use crate::offer::{GROUP, Offer, PORT, SENDER_CORE, pin};
+use crate::place::Cable;
 
 /// How long is waited for packets before it is looked whether there will be more, and the silence that says so.
 const LOOK: Duration = Duration::from_millis(20);
@@ -76,6 +77,15 @@ impl Watch<'_> {
             let arrivals = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             Ok((done?, arrivals))
         })
+    }
+
+    /// What a cable in the relay's place does to an offer: the part of a latency that is the tester's.
+    pub(super) fn cable(offer: Offer, one_in: NonZeroU32) -> Result<Arrivals> {
+        let Cable { near, far } = &Cable::new()?;
+        let (offered, arrivals) =
+            Watch { port: far, group: GROUP, one_in }.during(|| offer.send(near)?.in_full())?;
+        eprintln!("    {:.0} pps over a cable: p99 {:?}", offered.pps(), arrivals.quantile(0.99));
+        Ok(arrivals)
     }
 
     fn watch(self, ready: &AtomicBool, over: &AtomicBool) -> Result<Arrivals> {
