@@ -102,6 +102,21 @@ pub fn read_config(named: Option<&Path>) -> Result<(String, RuleFile), DaemonErr
     Ok((text, file))
 }
 
+/// Workers that have taken up the rules of `text`.
+async fn started(parts: Parts, text: &str, config: Option<&Path>) -> Result<Running, DaemonError> {
+    let mut running = Running::start(parts).map_err(|e| run_time("cannot start workers")(&e))?;
+    if !running.workers_ready().await {
+        running.stop().await;
+        return Err(DaemonError::RunTime("no worker became ready: see the messages above".to_owned()));
+    }
+    if let Err(refusal) = running.apply(text, false).map(|plan| announce(&plan)) {
+        running.stop().await;
+        return Err(not_applied(config, refusal));
+    }
+    running.taken_up().await;
+    Ok(running)
+}
+
 /// Runs the daemon until a signal ends it.
 ///
 /// # Errors
@@ -115,16 +130,7 @@ pub async fn run(options: Options, levels: Levels) -> Result<(), DaemonError> {
     let mut links = Links::open().await.map_err(|e| run_time("cannot follow links and addresses")(&e))?;
     let parts = set_up(&options, file.worker, &links)?;
     let mut terminate = Signals::new().map_err(|e| run_time("cannot take signals")(&e))?;
-    let mut running = Running::start(parts).map_err(|e| run_time("cannot start workers")(&e))?;
-    if !running.workers_ready().await {
-        running.stop().await;
-        return Err(DaemonError::RunTime("no worker became ready: see the messages above".to_owned()));
-    }
-    if let Err(refusal) = running.apply(&text, false).map(|plan| announce(&plan)) {
-        running.stop().await;
-        return Err(not_applied(options.config.as_deref(), refusal));
-    }
-    running.taken_up().await;
+    let mut running = started(parts, &text, options.config.as_deref()).await?;
     let (handle, mut requests) = mpsc::channel(REQUESTS_WAITING);
     let (listener, file) =
         claim.listen(policy.group).map_err(|error| DaemonError::RunTime(error.to_string()))?;
