@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::panic::resume_unwind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -186,7 +186,11 @@ fn remove(name: &str) -> Result<()> {
         }
     });
     let removed = run_tool(Command::new("ip").args(["netns", "del", name]));
-    killed.and(removed).map(drop)
+    match removed {
+        // Its handle and a sweep were at it at the same time.
+        Err(_) if !Path::new("/run/netns").join(name).exists() => Ok(()),
+        removed => killed.and(removed).map(drop),
+    }
 }
 
 fn pids(name: &str) -> Result<Vec<i32>> {

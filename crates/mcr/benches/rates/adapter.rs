@@ -2,15 +2,19 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use testbed::process::Stream;
 use testbed::{Daemon, Netns};
+
+use crate::leftovers::MARK;
 
 /// A script that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,7 +52,7 @@ impl Adapter {
         let rewrites = match traits.as_str() {
             "rewrites=yes" => true,
             "rewrites=no" => false,
-            other => anyhow::bail!("adapter {name}: traits are {other:?}, not rewrites=yes or rewrites=no"),
+            other => bail!("adapter {name}: traits are {other:?}, not rewrites=yes or rewrites=no"),
         };
         Ok(Self { script, name, version, rewrites })
     }
@@ -109,12 +113,19 @@ fn call(script: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(script);
     command
         .args(arguments)
+        .process_group(0)
+        .env(MARK, tempfile::env::temp_dir())
         .env("MCR_BIN", Path::new(env!("CARGO_BIN_EXE_mcrd")).parent().unwrap_or(Path::new("")));
     let called = format!("{} {}", script.display(), arguments.join(" "));
     let mut running = Daemon::start("adapter", command).with_context(|| called.clone())?;
     let until = Instant::now() + PATIENCE;
     while running.is_running() {
-        ensure!(Instant::now() < until, "{called}: it has not ended within {PATIENCE:?}");
+        if Instant::now() >= until {
+            // What it waits for would go on without it.
+            let group = running.pid().try_into().ok().and_then(Pid::from_raw);
+            let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+            bail!("{called}: it has not ended within {} s", PATIENCE.as_secs());
+        }
         sleep(LOOK);
     }
     let status = running.wait(PATIENCE);

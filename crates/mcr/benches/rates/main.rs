@@ -49,11 +49,13 @@ fn measure(words: &[String]) -> Result<bool> {
     ensure!(cores >= 2, "two cores are needed, one for the sender and one for the relay");
     leftovers::sweep()?;
     let stop = leftovers::remove_on_signal()?;
-    match words.first().map(String::as_str) {
+    let done = match words.first().map(String::as_str) {
         Some("peers") => peers::run(&settings, &stop),
         Some("engine") => engine::run(&settings, &stop),
-        _ => anyhow::bail!("say peers or engine"),
-    }
+        _ => Err(anyhow::Error::msg("say peers or engine")),
+    };
+    leftovers::remove_at_end(&stop);
+    done
 }
 
 /// The bench's own folder, with adapters and results.

@@ -36,7 +36,8 @@ const MCR: &str = "mcr";
 struct Repeat<'a> {
     settings: &'a Settings,
     results: Results,
-    failed: Vec<String>,
+    /// What, and why.
+    failed: Vec<(String, String)>,
 }
 
 impl Repeat<'_> {
@@ -52,7 +53,7 @@ impl Repeat<'_> {
         match unwound(|| measure(self)) {
             Err(error) if !error.is::<Short>() => {
                 eprintln!("    no figure of {of}, {what}: {error:#}");
-                self.failed.push(format!("{of}, {what}"));
+                self.failed.push((format!("{of}, {what}"), format!("{error:#}")));
                 Ok(())
             }
             done => done,
@@ -64,13 +65,15 @@ impl Repeat<'_> {
 pub(crate) fn run(settings: &Settings, stop: &Stop) -> Result<bool> {
     let folder = crate::folder();
     let adapters = adapters(&folder.join("adapters"))?;
-    let (mut results, mut failed) = (Results::default(), BTreeMap::<String, usize>::new());
+    let (mut results, mut failed) = (Results::default(), BTreeMap::<String, Vec<String>>::new());
     let not_counted = settings.repeat(|| {
         let repeat = once(&adapters, settings)?;
         results.append(repeat.results);
-        repeat.failed.into_iter().for_each(|what| *failed.entry(what).or_default() += 1);
+        repeat.failed.into_iter().for_each(|(what, why)| failed.entry(what).or_default().push(why));
         Ok(())
     })?;
+    // Relays fail at once where a signal has taken them away.
+    ensure!(!stop.requested(), "interrupted");
     let names: Vec<&str> = adapters.iter().map(|adapter| adapter.name.as_str()).collect();
     let others: Vec<&str> = names.iter().copied().filter(|name| *name != MCR).collect();
     let table =
@@ -78,11 +81,13 @@ pub(crate) fn run(settings: &Settings, stop: &Stop) -> Result<bool> {
     println!("{table}");
     let versions = adapters.iter().map(|adapter| adapter.version.clone()).collect();
     let folder = folder.join("results");
-    ensure!(!stop.requested(), "interrupted");
     results.write(&folder, "peers", &Origin::here(settings, not_counted, versions), &table)?;
     plots(&folder, &names, &results)?;
-    for (what, times) in &failed {
-        println!("FAIL: no figure in {times} of {} repeats: {what}", settings.repeats);
+    for (what, reasons) in &failed {
+        // A line each, where a relay's log may be part of the reason; all repeats' are above.
+        let first: Vec<&str> = reasons[0].split_whitespace().collect();
+        let (times, all) = (reasons.len(), settings.repeats);
+        println!("FAIL: {what}: no figure in {times} of {all} repeats: {}", first.join(" "));
     }
     Ok(failed.is_empty())
 }
@@ -209,9 +214,15 @@ fn chain(adapter: &Adapter, repeat: &mut Repeat<'_>) -> Result<()> {
 }
 
 /// Latency and loss of one load, or neither: of a relay that passes on nothing `mcrgen` does not measure loss either.
-fn note_latency(name: &str, at: &str, loss: String, latency: Latency, repeat: &mut Repeat<'_>) -> Result<()> {
+fn note_latency(
+    name: &str,
+    at: &str,
+    loss: String,
+    latency: Result<Latency>,
+    repeat: &mut Repeat<'_>,
+) -> Result<()> {
     repeat.attempt(name, &format!("latency and loss {at}"), |repeat| {
-        ensure!(latency.p50.is_finite(), "no packet that arrived counts");
+        let latency = latency?;
         // Above what a relay can do, the latency of the rest says little.
         repeat.note(name, loss, "%", Goal::Less, 100.0 * latency.loss);
         repeat.note(name, format!("latency p50 {at}"), "µs", Goal::Less, latency.p50);

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use mcr::tester::search::{Found, Next, Said, Search};
+use mcr::tester::search::{Found, LimitedBy, Next, Said, Search};
 use testbed::topology::segment;
 use testbed::{Fan, Netns, Port};
 
@@ -162,8 +162,7 @@ pub(crate) fn highest(offer: Offer, attempt: impl Fn(Offer) -> Result<Outcome>) 
     loop {
         let rate = match search.poll() {
             Next::Done(found) => {
-                let (Offer { bytes, flows, .. }, Found { pps, limited_by }) = (offer, found);
-                eprintln!("    {bytes} B, {flows} flows: {pps:.0} pps, limited by the {limited_by:?}");
+                eprintln!("    {} B, {} flows: {}", offer.bytes, offer.flows, in_words(found));
                 return Ok(found);
             }
             Next::Try(rate) => rate,
@@ -176,6 +175,16 @@ pub(crate) fn highest(offer: Offer, attempt: impl Fn(Offer) -> Result<Outcome>) 
         };
         search.handle(said, outcome.offered.pps());
     }
+}
+
+/// A rate, and why not more.
+pub(crate) fn in_words(found: Found) -> String {
+    let why = match found.limited_by {
+        LimitedBy::Device => "limited by the device",
+        LimitedBy::Tester => "limited by the tester",
+        LimitedBy::Most => "no more was offered",
+    };
+    format!("{:.0} pps, {why}", found.pps)
 }
 
 /// What the link of the calling thread's namespace has received (proc_pid_net(5)): a look that is cheap enough to be

@@ -9,6 +9,7 @@ use serde_json::Value;
 use testbed::{Port, run};
 
 use crate::offer::{GROUP, PORT, SENDER_CORE};
+use crate::place::in_words;
 
 pub(crate) const MCRGEN: &str = env!("CARGO_BIN_EXE_mcrgen");
 
@@ -30,7 +31,7 @@ pub(crate) struct Device<'a> {
 /// Latency at one load, and what arrived.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Latency {
-    /// Microseconds; infinite where nothing arrived.
+    /// Microseconds.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     /// Packets that lack, part of all.
@@ -43,37 +44,30 @@ impl Device<'_> {
         let options = [format!("--size={bytes}"), format!("--groups={flows}")];
         let result = self.bench("throughput", &options, seconds)?.remove(0);
         let pps = result["pps"]["median"].as_f64();
-        let pps = pps.with_context(|| format!("no throughput: {}", result["error"]))?;
+        let pps = pps.with_context(|| format!("no throughput: {}", reason(&result)))?;
         let limited_by = match result["limited_by"].as_str() {
             Some("device") => LimitedBy::Device,
             Some("tester") => LimitedBy::Tester,
-            other => bail!("throughput limited by {other:?}"),
+            _ => bail!("throughput limited by {}", result["limited_by"]),
         };
+        let found = Found { pps, limited_by };
         let void = &result["void_trials"];
-        eprintln!(
-            "    {bytes} B, {flows} flows: {pps:.0} pps, limited by the {limited_by:?} ({void} trials void)"
-        );
-        Ok(Found { pps, limited_by })
+        eprintln!("    {bytes} B, {flows} flows: {} ({void} trials void)", in_words(found));
+        Ok(found)
     }
 
-    /// Latency at each load.
-    pub(crate) fn latency(&self, bytes: u64, loads: &[u64], seconds: f64) -> Result<Vec<Latency>> {
+    /// Latency at each load, or why there is none there.
+    pub(crate) fn latency(&self, bytes: u64, loads: &[u64], seconds: f64) -> Result<Vec<Result<Latency>>> {
         let list = loads.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
         let results =
             self.bench("latency", &[format!("--size={bytes}"), format!("--load={list}")], seconds)?;
         let one = |result: &Value| {
-            let latency = |name| result["latency_us"][name].as_f64().unwrap_or(f64::INFINITY);
+            let latency = |name| result["latency_us"][name].as_f64().with_context(|| reason(result));
             let count = |name| result["counts"][name].as_f64().unwrap_or_default();
             let loss = count("lost") / count("expected").max(1.0);
-            let latency = Latency { p50: latency("p50"), p99: latency("p99"), loss };
-            if let Some(error) = result["error"].as_str() {
-                eprintln!("    {} pps: {error}", result["load_pps"]);
-            }
-            eprintln!(
-                "    {} pps: p50 {:.1} p99 {:.1} us, loss {loss:.6}",
-                result["load_pps"], latency.p50, latency.p99
-            );
-            latency
+            let (p50, p99) = (latency("p50")?, latency("p99")?);
+            eprintln!("    {} pps: p50 {p50:.1} p99 {p99:.1} us, loss {loss:.6}", result["load_pps"]);
+            Ok(Latency { p50, p99, loss })
         };
         Ok(results.iter().map(one).collect())
     }
@@ -106,4 +100,9 @@ impl Device<'_> {
         ensure!(!results.is_empty(), "mcrgen bench {test}: {}{}", finished.stdout, finished.stderr);
         Ok(results)
     }
+}
+
+/// Why there is no figure, in `mcrgen`'s words.
+fn reason(result: &Value) -> String {
+    result["error"].as_str().unwrap_or("mcrgen does not say why").to_owned()
 }
