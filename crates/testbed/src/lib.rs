@@ -32,7 +32,7 @@ pub use link::{Link, Veth};
 pub use mac::Mac;
 pub use netns::{Netns, available};
 pub use probe::Probe;
-pub use process::{Daemon, eventually, json, run};
+pub use process::{Daemon, eventually, json, run, uninterrupted};
 pub use relay::{Programs, Relay, rule};
 pub use seen::{Checksum, Fragment, Other, Seen, Vlan};
 pub use sender::Sender;

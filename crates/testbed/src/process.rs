@@ -3,7 +3,7 @@
 //! A [`Daemon`]'s output is read line by line while it runs and printed when its test panics; it is killed by
 //! pid when dropped. Nothing here sleeps blindly: waits poll a condition and name it when it does not come.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -331,6 +331,20 @@ impl<T> Condition for Option<T> {
     type Value = T;
     fn held(self) -> Self {
         self
+    }
+}
+
+/// Calls `read` again while signals interrupt it: a read with a time-out (SO_RCVTIMEO) is never restarted by the kernel
+/// (signal(7)), and other tests of the process have children that end.
+///
+/// # Errors
+/// Those of `read`, but for that.
+pub fn uninterrupted<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }
 

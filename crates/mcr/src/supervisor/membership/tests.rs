@@ -3,7 +3,7 @@ use std::io::Read as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use socket2::{Domain, Socket, Type};
-use testbed::Netns;
+use testbed::{Netns, uninterrupted};
 
 use super::*;
 
@@ -168,7 +168,7 @@ fn reported_until(tap: &mut Socket, last: IpAddr) -> Vec<IpAddr> {
     let mut groups = Vec::new();
     let mut packet = [0; 2048];
     while !groups.contains(&last) {
-        let length = tap.read(&mut packet).expect("an IGMP report in time");
+        let length = uninterrupted(|| tap.read(&mut packet)).expect("an IGMP report in time");
         let header = usize::from(packet[0] & 0xf) * 4;
         if packet[9] != 2 || packet[header] != 0x22 {
             continue;

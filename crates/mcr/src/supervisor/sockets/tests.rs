@@ -2,7 +2,7 @@ use super::super::sources::tests::{index_of, ip, netns_with_two};
 use super::*;
 use std::net::UdpSocket;
 use std::time::Duration;
-use testbed::Netns;
+use testbed::{Netns, uninterrupted};
 
 fn egress(netns: &Netns, domain: Domain, port: Option<u16>) -> (UdpSocket, EgressSocket) {
     let port = port.and_then(NonZeroU16::new);
@@ -29,7 +29,7 @@ fn egress_sockets_send_and_receive_nothing() {
         let to = sender.local_addr().unwrap();
         socket.send_to(b"out", to).unwrap();
         sender.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        assert_eq!(sender.recv(&mut [0; 8]).unwrap(), 3);
+        assert_eq!(uninterrupted(|| sender.recv(&mut [0; 8])).unwrap(), 3);
         drop(sender);
         // A send meets a closed port; a later one learns of it.
         let error = (0..1000).find_map(|_| {
@@ -95,7 +95,7 @@ fn large_datagrams_are_fragmented() {
         // The neighbour may have to be resolved first; the kernel queues what waits for it.
         assert_eq!(socket.send_to(&[7; 3000], (ip(destination), port)).unwrap(), 3000);
         let mut payload = [0; 4096];
-        assert_eq!(receiver.recv(&mut payload).unwrap(), 3000, "{destination}");
+        assert_eq!(uninterrupted(|| receiver.recv(&mut payload)).unwrap(), 3000, "{destination}");
     }
 }
 
@@ -127,7 +127,7 @@ fn a_held_port_is_not_unreachable_and_stays_with_its_listener() {
         assert!(matches!(hold(address, 6000).unwrap(), PortHold::AlreadyHeld));
         sends(address, 6000).unwrap();
         listener.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        assert_eq!(listener.recv(&mut [0; 8]).unwrap(), 2);
+        assert_eq!(uninterrupted(|| listener.recv(&mut [0; 8])).unwrap(), 2);
     }
     let error = hold("10.9.9.9", 5000).unwrap_err().to_string();
     assert!(error.contains("hold 10.9.9.9:5000: bind") && error.contains("no such address"), "{error}");
