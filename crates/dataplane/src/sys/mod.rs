@@ -3,6 +3,7 @@
 pub mod blast;
 pub mod error_queue;
 pub mod ethtool;
+pub mod link_watch;
 pub mod mapping;
 pub mod packet;
 pub mod ring;

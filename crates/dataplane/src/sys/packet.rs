@@ -96,15 +96,7 @@ impl PacketSocket {
 
     /// Starts reception from every interface, or from the one given.
     pub fn bind(&self, protocol: Protocol, ifindex: Option<u32>) -> io::Result<()> {
-        // SAFETY: sockaddr_ll is plain data, for which all zeroes is valid.
-        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = protocol.ether_type().to_be();
-        address.sll_ifindex = ifindex.unwrap_or(0).cast_signed();
-        let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-        // SAFETY: the address is initialised and lives across the call, with its own length.
-        let bound = unsafe { libc::bind(self.fd.as_raw_fd(), (&raw const address).cast(), length) };
-        if bound == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        bind(self.fd.as_fd(), protocol.ether_type(), ifindex)
     }
 
     /// Starts a fanout group with this bound ring as its first: frames of one flow always reach the same ring.
@@ -138,6 +130,19 @@ impl PacketSocket {
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self { fd: self.fd.try_clone()?, ring_bytes: self.ring_bytes })
     }
+}
+
+/// Has a packet socket take frames of an EtherType from every interface, or from the one given.
+pub(super) fn bind(socket: BorrowedFd<'_>, ether_type: u16, ifindex: Option<u32>) -> io::Result<()> {
+    // SAFETY: sockaddr_ll is plain data, for which all zeroes is valid.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = ether_type.to_be();
+    address.sll_ifindex = ifindex.unwrap_or(0).cast_signed();
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the address is initialised and lives across the call, with its own length.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    if bound == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl AsFd for PacketSocket {

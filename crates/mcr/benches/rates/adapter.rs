@@ -114,6 +114,7 @@ fn call(script: &Path, arguments: &[&str]) -> Result<String> {
     command
         .args(arguments)
         .process_group(0)
+        .env("TMPDIR", tempfile::env::temp_dir())
         .env(MARK, tempfile::env::temp_dir())
         .env("MCR_BIN", Path::new(env!("CARGO_BIN_EXE_mcrd")).parent().unwrap_or(Path::new("")));
     let called = format!("{} {}", script.display(), arguments.join(" "));

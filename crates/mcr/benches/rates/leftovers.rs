@@ -1,9 +1,10 @@
 //! What a bench leaves behind that a signal ended: files, namespaces, and processes in these or elsewhere.
 //!
-//! All files lie in one folder that is named after the bench's process. Adapters get it as `TMPDIR`, and what they start
-//! inherits that: so a process is known as a bench's whatever namespace, group or parent it has by now.
+//! All files lie in one folder that is named after the bench's process. Adapters find it in their environment, and what they
+//! start inherits that: so a process is known as a bench's whatever namespace, group or parent it has by now.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{exit, id};
 use std::thread::{Builder, sleep};
@@ -12,17 +13,18 @@ use std::{env, fs, io};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use mcr::generator::stop::Stop;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use testbed::netns;
 
 /// What the names of all namespaces here begin with.
 pub(crate) const PREFIX: &str = "rates";
 
 /// The variable by which processes are known.
-pub(crate) const MARK: &str = "TMPDIR";
+pub(crate) const MARK: &str = "MCR_BENCH_FOLDER";
 
-/// What the names of folders begin with, before the process id.
+/// What the names of folders begin with, before the process id, and how many letters and digits come after that.
 const FOLDER: &str = "mcr-bench-";
+const RANDOM: usize = 6;
 
 /// How often it is looked whether a signal came.
 const LOOK: Duration = Duration::from_millis(200);
@@ -45,7 +47,7 @@ pub(crate) fn sweep() -> Result<()> {
     if !left.is_empty() {
         eprintln!("bench: removed what an earlier one left behind: {}", list(&left));
     }
-    let folder = tempfile::Builder::new().prefix(&format!("{FOLDER}{}-", id())).tempdir();
+    let folder = tempfile::Builder::new().prefix(&format!("{FOLDER}{}-", id())).rand_bytes(RANDOM).tempdir();
     let folder = folder.context("a folder for the bench")?.keep();
     tempfile::env::override_temp_dir(&folder)
         .map_err(|other| anyhow!("files lie in {} already", other.display()))
@@ -88,34 +90,35 @@ fn remove_own() {
 /// Removes what benches made whose process `is_over` says to be, until there is nothing more; hands back what it was.
 fn remove(is_over: impl Fn(u32) -> bool) -> Result<BTreeSet<String>> {
     let mut removed = BTreeSet::new();
-    let mut last = Ok(());
+    let mut last = Ok(BTreeSet::new());
     for _ in 0..LOOKS_MOST {
-        let found = remove_once(&is_over);
-        if found.as_ref().is_ok_and(Vec::is_empty) {
-            return Ok(removed);
+        last = remove_once(&is_over);
+        match &last {
+            Ok(found) if found.is_empty() => return Ok(removed),
+            Ok(found) => removed.extend(found.iter().cloned()),
+            Err(_) => {}
         }
-        last = found.map(|found| removed.extend(found));
         sleep(AGAIN);
     }
-    last?;
-    bail!("it comes again or does not go: {}", list(&removed))
+    bail!("it comes again or does not go: {}", list(&last?))
 }
 
-fn remove_once(is_over: &impl Fn(u32) -> bool) -> Result<Vec<String>> {
+fn remove_once(is_over: &impl Fn(u32) -> bool) -> Result<BTreeSet<String>> {
     // Each is tried whatever became of the others. Without its folder a bench that still measures starts no more relays.
     let folders = remove_folders(is_over);
     let processes = end_processes(is_over);
     let namespaces = netns::sweep(PREFIX, is_over);
-    Ok([folders?, processes?, namespaces?].concat())
+    Ok([folders?, processes?, namespaces?].into_iter().flatten().collect())
 }
 
 fn remove_folders(is_over: &impl Fn(u32) -> bool) -> Result<Vec<String>> {
     let mut removed = Vec::new();
-    for entry in fs::read_dir(env::temp_dir())?.flatten() {
-        if !entry.file_name().to_str().and_then(maker).is_some_and(is_over) {
+    let place = env::temp_dir();
+    for entry in fs::read_dir(&place).with_context(|| place.display().to_string())?.flatten() {
+        let path = entry.path();
+        if !entry.file_name().to_str().and_then(maker).is_some_and(is_over) || !is_private(&path) {
             continue;
         }
-        let path = entry.path();
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("remove {}", path.display()));
@@ -128,8 +131,11 @@ fn remove_folders(is_over: &impl Fn(u32) -> bool) -> Result<Vec<String>> {
 
 fn end_processes(is_over: &impl Fn(u32) -> bool) -> Result<Vec<String>> {
     let mut ended = Vec::new();
-    for entry in fs::read_dir("/proc")?.flatten() {
+    for entry in fs::read_dir("/proc").context("/proc")?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        if u32::try_from(pid) == Ok(id()) {
+            continue;
+        }
         // Processes end while they are looked at.
         let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
         let environment = String::from_utf8_lossy(&environment);
@@ -144,9 +150,19 @@ fn end_processes(is_over: &impl Fn(u32) -> bool) -> Result<Vec<String>> {
     Ok(ended)
 }
 
-/// The process of the bench whose folder has that name; absent where it is another's.
+/// The process of the bench whose folder has that name; absent where it is no bench's.
 fn maker(folder: &str) -> Option<u32> {
-    folder.strip_prefix(FOLDER)?.split_once('-')?.0.parse().ok()
+    let (pid, random) = folder.strip_prefix(FOLDER)?.split_once('-')?;
+    let is_ours = random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    pid.parse().ok().filter(|_| is_ours)
+}
+
+/// Whether it is a folder as a bench makes them: this user's, and for nobody else.
+fn is_private(path: &Path) -> bool {
+    let own = |meta: fs::Metadata| {
+        meta.is_dir() && meta.uid() == geteuid().as_raw() && meta.permissions().mode() & 0o777 == 0o700
+    };
+    fs::symlink_metadata(path).is_ok_and(own)
 }
 
 fn list(things: &BTreeSet<String>) -> String {

@@ -85,9 +85,9 @@ pub(crate) fn run(settings: &Settings, stop: &Stop) -> Result<bool> {
     plots(&folder, &names, &results)?;
     for (what, reasons) in &failed {
         // A line each, where a relay's log may be part of the reason; all repeats' are above.
-        let first: Vec<&str> = reasons[0].split_whitespace().collect();
+        let words: Vec<&str> = reasons[0].split_whitespace().collect();
         let (times, all) = (reasons.len(), settings.repeats);
-        println!("FAIL: {what}: no figure in {times} of {all} repeats: {}", first.join(" "));
+        println!("FAIL: {what}: no figure in {times} of {all} repeats: {}", words.join(" "));
     }
     Ok(failed.is_empty())
 }

@@ -17,6 +17,7 @@ use dataplane::sys::transmit_ring::TransmitRing;
 use dataplane::vnet;
 use mcast::InterfaceName;
 use mcast::wire::Addresses;
+use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 
 use super::pacing::BURST_MAX;
@@ -147,7 +148,11 @@ impl FrameSocket {
         let parts = [IoSlice::new(&prefix), IoSlice::new(payloads)];
         let frame = Outgoing { to: None, parts: &parts, control: &[] };
         if let Err(error) = sendmmsg(self.socket.as_fd(), &[frame], 0) {
-            self.cutting = Cutting::Fails;
+            // What passes says nothing of that.
+            let passes = [Errno::NETDOWN, Errno::NXIO, Errno::NOBUFS];
+            if Errno::from_io_error(&error).is_none_or(|errno| !passes.contains(&errno)) {
+                self.cutting = Cutting::Fails;
+            }
             return Err(error);
         }
         if let Some(before) = before {

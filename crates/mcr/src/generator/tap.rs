@@ -70,11 +70,9 @@ pub struct Tapped<'a> {
 #[derive(Debug)]
 pub struct Tap {
     ring: Ring,
-    /// A second descriptor of the ring's socket, for its loss counter.
+    /// A second descriptor of the ring's socket, for its loss counter and its errors.
     socket: PacketSocket,
     lost: u64,
-    /// How often its interface was found to have gone down.
-    downs: u64,
     /// When the ring was last found to have nothing unread; 0 if never.
     empty_ns: u64,
     _membership: Option<Membership>,
@@ -129,7 +127,7 @@ impl Tap {
         let ring = Ring::map(OwnedFd::from(reading), bytes, 0).map_err(failed)?;
         let protocol = if target.address(0).is_ipv4() { Protocol::Ipv4 } else { Protocol::Ipv6 };
         socket.bind(protocol, target.interface().map(|interface| interface.index)).map_err(failed)?;
-        Ok(Self { ring, socket, lost: 0, downs: 0, empty_ns: 0, _membership: None })
+        Ok(Self { ring, socket, lost: 0, empty_ns: 0, _membership: None })
     }
 
     /// Hands the packets that have arrived to `take`; where there are none, waits for up to `timeout` and hands
@@ -193,29 +191,23 @@ impl Tap {
         Ok(self.lost)
     }
 
-    /// How often its interface was found to have gone down or away so far; 0 for a tap on all interfaces.
-    ///
-    /// # Errors
-    /// When the tap has failed otherwise.
-    pub fn downs(&mut self) -> Result<u64, TapError> {
-        match SockRef::from(&self.socket).take_error().map_err(TapError::Read)? {
-            // A packet socket hears so of the interface it is bound to (packet(7)), and goes on once that is up again.
-            Some(error) if error.kind() == io::ErrorKind::NetworkDown => self.downs += 1,
-            Some(error) => return Err(TapError::Read(error)),
-            None => {}
-        }
-        Ok(self.downs)
-    }
-
-    fn wait(&mut self, timeout: Duration) -> Result<(), TapError> {
+    fn wait(&self, timeout: Duration) -> Result<(), TapError> {
         let timeout =
             Timespec::try_from(timeout).map_err(|_| TapError::Read(io::ErrorKind::InvalidInput.into()))?;
         let mut polled = [PollFd::new(&self.ring, PollFlags::IN)];
         match poll(&mut polled, Some(&timeout)) {
             // Left where it is, an error would end every wait at once.
-            Ok(_) if polled[0].revents().contains(PollFlags::ERR) => self.downs().map(drop),
+            Ok(_) if polled[0].revents().contains(PollFlags::ERR) => self.take_error(),
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(TapError::Read(error.into())),
+        }
+    }
+
+    /// That its interface went down a tap bears: it goes on once that is up again.
+    fn take_error(&self) -> Result<(), TapError> {
+        match SockRef::from(&self.socket).take_error().map_err(TapError::Read)? {
+            Some(error) if error.kind() != io::ErrorKind::NetworkDown => Err(TapError::Read(error)),
+            _ => Ok(()),
         }
     }
 }

@@ -1,11 +1,8 @@
 //! Both sides of a device, open for one step: proves that its flows come through, and makes trials.
 
-use std::fmt::Write as _;
-use std::num::NonZeroU64;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -28,13 +25,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// How long receivers still listen where nothing lacks, for duplicates.
 const LINGER: Duration = Duration::from_millis(20);
 
-const POLL: Duration = Duration::from_millis(5);
-
-/// Probe packets per second: four a second for each flow, within these.
-const PROBES: Range<u64> = 100..5000;
-
-/// How often each flow is probed, however many there are, before it is missing.
-const PROBED: u64 = 2;
+pub(super) const POLL: Duration = Duration::from_millis(5);
 
 /// Packets a flow can have in a trial: each trial's sequence numbers begin at its own multiple of it.
 const WINDOW: u64 = 1 << 32;
@@ -42,9 +33,6 @@ const WINDOWS: u64 = 1 << 16;
 
 /// The next of them. All beds draw from it: what a device still holds of an earlier step is nobody's of a later one.
 static NEXT_WINDOW: AtomicU64 = AtomicU64::new(0);
-
-/// Flows named in an error.
-const NAMED_MAX: usize = 6;
 
 /// What to open.
 #[derive(Debug, Clone)]
@@ -84,20 +72,6 @@ pub(super) struct Bed {
     mixed: bool,
     residual: Duration,
     stop: Stop,
-}
-
-/// What became of probe packets.
-pub(super) struct Probed {
-    /// Flows that were not seen at an output of theirs, by name.
-    pub(super) missing: Vec<String>,
-    /// Flows at all outputs.
-    pub(super) all: usize,
-    /// Probes sent each second.
-    rate: u64,
-    /// How long they were sent at most.
-    patience: Duration,
-    /// What arrived instead.
-    damage: Damage,
 }
 
 /// An offer that goes on until it is ended.
@@ -161,58 +135,6 @@ impl Bed {
         })
     }
 
-    /// Sends a trickle until every flow was seen at every output it has.
-    ///
-    /// # Errors
-    /// When some are not within `patience`, naming them; or an interruption.
-    pub(super) fn probe(&mut self, patience: Duration) -> Result<(), TesterError> {
-        let Probed { missing, all, rate, patience, damage } = self.probed(patience)?;
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let hint = match damage {
-            Damage { fragments: 0, bad_checksums: 0 } => {
-                "does the device forward them, and does the set-up name the tester's addresses and ports?"
-                    .to_owned()
-            }
-            Damage { fragments: 0, bad_checksums } => format!(
-                "{bad_checksums} packets arrived with wrong checksums: a device that copies frames off a virtual link \
-                 needs them filled in by the sender (`ethtool -K INTERFACE tx off`)"
-            ),
-            Damage { fragments, .. } => TesterError::Fragments(fragments).to_string(),
-        };
-        Err(TesterError::Silence {
-            seconds: patience.as_secs_f64(),
-            rate,
-            missing: missing.len(),
-            all,
-            names: some_of(&missing),
-            hint,
-        })
-    }
-
-    /// The same, with what is missing.
-    ///
-    /// # Errors
-    /// When a side fails; or an interruption.
-    pub(super) fn probed(&mut self, patience: Duration) -> Result<Probed, TesterError> {
-        let all: usize = self.spans()?.iter().flatten().map(Vec::len).sum();
-        let rate = (4 * all as u64).clamp(PROBES.start, PROBES.end);
-        let patience = patience.max(Duration::from_secs_f64((PROBED * self.flows) as f64 / rate as f64));
-        let offering = self.offer(Rate::PerSecond(NonZeroU64::MIN.saturating_add(rate - 1)), true)?;
-        let until = Instant::now() + patience;
-        while !self.missing()?.is_empty() && Instant::now() < until && !self.stop.requested() {
-            std::thread::sleep(POLL);
-        }
-        // What is still on its way would be a stray of the trial that follows.
-        let offered = offering.end()?;
-        self.drain(self.wait_residual(&offered, SILENCE)?, SILENCE)?;
-        self.check_stop()?;
-        let damage = ask_all(&self.listeners, |_, listener| listener.damage())?;
-        let damage = damage.into_iter().fold(Damage::default(), Damage::and);
-        Ok(Probed { missing: self.missing()?, all, rate, patience, damage })
-    }
-
     /// Makes a trial; with it come its latencies, nanoseconds.
     ///
     /// # Errors
@@ -225,17 +147,18 @@ impl Bed {
         if offered.halted {
             return Err(TesterError::Interrupted);
         }
-        if let (0, Some(error)) = (offered.sent(), &offered.last_error) {
-            return Err(TesterError::Unsent(offered.refused, error.clone()));
-        }
         let end = self.wait_residual(&offered, self.residual)?;
         let finished = ask_all(&self.listeners, |_, listener| listener.finish())?;
+        self.check_links()?;
+        offered.check()?;
         self.drain(end, self.residual)?;
         let all_read = end != End::Unread;
         let arrived = |(lane, finished): (&usize, Result<_, TesterError>)| {
-            finished.map(|finished| Arrived { lane: *lane, finished, all_read })
+            let (outputs, tap_lost) = finished?;
+            Ok(Arrived { lane: *lane, outputs, tap_lost, all_read })
         };
-        let arrived: Vec<_> = self.lanes.iter().zip(finished).map(arrived).collect::<Result<_, _>>()?;
+        let arrived: Vec<_> =
+            self.lanes.iter().zip(finished).map(arrived).collect::<Result<_, TesterError>>()?;
         let duration_ns = u64::try_from(plan.duration.as_nanos()).unwrap_or(u64::MAX);
         let offer = (plan.rate, duration_ns);
         let (mut trial, times) = Trial::judge(offer, &offered, &arrived, &self.classes, plan.accepted);
@@ -303,6 +226,43 @@ impl Bed {
         ask_all(&self.listeners, |_, listener| listener.forget()).map(drop)
     }
 
+    /// Waits until what was offered has arrived, or will not, and the device is silent.
+    ///
+    /// # Errors
+    /// When it does not become so, or a side fails; or an interruption.
+    pub(super) fn settle(&self, offered: &Offered) -> Result<(), TesterError> {
+        self.drain(self.wait_residual(offered, SILENCE)?, SILENCE)
+    }
+
+    /// What came instead of packets that may have been meant for it.
+    ///
+    /// # Errors
+    /// When a receiver has ended.
+    pub(super) fn damage(&self) -> Result<Damage, TesterError> {
+        let damage = ask_all(&self.listeners, |_, listener| listener.damage())?;
+        Ok(damage.into_iter().fold(Damage::default(), Damage::and))
+    }
+
+    /// # Errors
+    /// When a link of the tester's went down since they were opened.
+    pub(super) fn check_links(&self) -> Result<(), TesterError> {
+        self.check_receivers()?;
+        self.sender.ask(|offer| offer.check_links()).wait()?
+    }
+
+    /// The same of receivers alone, while the sender is busy.
+    ///
+    /// # Errors
+    /// When one went down.
+    pub(super) fn check_receivers(&self) -> Result<(), TesterError> {
+        ask_all(&self.listeners, |_, listener| listener.check_link())?.into_iter().collect()
+    }
+
+    /// Flows of all lanes.
+    pub(super) fn flows(&self) -> u64 {
+        self.flows
+    }
+
     /// How many receivers there are.
     pub(super) fn receivers(&self) -> usize {
         self.listeners.len()
@@ -362,15 +322,15 @@ impl Bed {
         }
     }
 
-    /// Waits until a device that still sent at a trial's end has sent all it held, and receivers have read it: the next trial
-    /// would find its queue full and its output busy.
+    /// Waits until a device that still sent at a trial's end has sent all it held, was silent for so long, and receivers have
+    /// read it: the next trial would find its queue full and its output busy.
     fn drain(&self, end: End, silence: Duration) -> Result<(), TesterError> {
         if matches!(end, End::Complete | End::Silent) {
             return Ok(());
         }
-        let from_ns = clock::monotonic_ns();
+        let (from_ns, silence) = (clock::monotonic_ns(), silence.max(SILENCE));
         while self.silence(from_ns)? < silence {
-            if since(from_ns, clock::monotonic_ns()) >= DRAIN_MAX {
+            if since(from_ns, clock::monotonic_ns()) >= DRAIN_MAX.saturating_add(silence) {
                 return Err(TesterError::Undrained(DRAIN_MAX.as_secs()));
             }
             self.check_stop()?;
@@ -378,16 +338,6 @@ impl Bed {
         }
         Ok(())
     }
-}
-
-/// The first of these names, and how many more there are.
-pub(super) fn some_of(names: &[String]) -> String {
-    let mut text = names.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > NAMED_MAX {
-        // Writing to a text does not fail.
-        let _ = write!(text, " and {} more", names.len() - NAMED_MAX);
-    }
-    text
 }
 
 fn pin(core: Option<u32>) -> Result<(), TesterError> {

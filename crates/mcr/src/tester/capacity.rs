@@ -4,9 +4,10 @@ use std::num::{NonZeroU16, NonZeroU64};
 
 use serde::Serialize;
 
-use super::bed::{Probed, TrialPlan, some_of};
+use super::bed::TrialPlan;
 use super::climb::{self, Climb};
 use super::error::TesterError;
+use super::probe::{Probed, some_of};
 use super::progress;
 use super::search::{LimitedBy, Said};
 use super::session::Session;

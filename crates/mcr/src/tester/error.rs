@@ -92,11 +92,20 @@ pub enum TesterError {
     )]
     Undrained(u64),
     /// Nothing of an offer left.
-    #[error("the kernel took none of {0} packets offered: {1}")]
-    Unsent(u64, String),
+    #[error("the tester's kernel took none of the packets offered: {0}")]
+    Unsent(String),
     /// A side's interface is switched off.
     #[error("{0}: interface {1} is down: switch it on, as by `ip link set {1} up`")]
     Down(Box<Place>, InterfaceName),
+    /// A side's interface cannot be watched.
+    #[error("{0}: cannot watch interface {1}: {2}")]
+    Link(Box<Place>, InterfaceName, #[source] io::Error),
+    /// A side's interface was switched off or removed meanwhile.
+    #[error(
+        "{0}: interface {1} went down in the middle of it, and what lacks since is no loss of the device's: keep it up and \
+         measure again"
+    )]
+    WentDown(Box<Place>, InterfaceName),
     /// Packets come where none should.
     #[error("{0}")]
     Unexpected(String),

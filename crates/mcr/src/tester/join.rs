@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::args::LOAD;
-use super::bed::{Bed, some_of};
+use super::bed::Bed;
 use super::error::TesterError;
 use super::figures::Spread;
+use super::probe::some_of;
 use super::progress;
 use super::session::Session;
 use super::step::Step;
@@ -125,12 +126,13 @@ fn rounds(
         let left = change(session, &bed, step, false)?;
         wait_last(session, &bed, quiet)?;
         let (leave_us, leave_from_end_us) = delays(&bed, &left, |span| span.last_ns)?;
+        bed.check_receivers()?;
         let round = Round { join_us, join_from_end_us, leave_us, leave_from_end_us };
         progress::note(place, &said(&round, interval(session, step)));
         measured.push(round);
     }
     offering.end()?;
-    Ok(())
+    bed.check_links()
 }
 
 /// Joins or leaves, by command or by membership.
@@ -156,6 +158,7 @@ fn wait_first(session: &Session<'_>, bed: &Bed) -> Result<(), TesterError> {
         }
         bed.check_stop()?;
         if Instant::now() >= until {
+            bed.check_receivers()?;
             let seconds = session.options.wait.as_secs_f64();
             return Err(TesterError::Unexpected(format!(
                 "within {seconds} s of the join nothing came of {}: does the join make the device forward it?",

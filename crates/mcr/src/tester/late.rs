@@ -35,8 +35,7 @@ pub(super) fn end(
     if heard.iter().map(|heard| heard.distinct).sum::<u64>() >= expected {
         Some(End::Complete)
     } else if since(from_ns, read_ns(heard)) >= residual {
-        let silent = silence(heard, from_ns) >= SILENCE.min(residual);
-        Some(if silent { End::Silent } else { End::Late })
+        Some(if silence(heard, from_ns) >= SILENCE { End::Silent } else { End::Late })
     } else if since(from_ns, now_ns) >= residual + READING_MAX {
         Some(End::Unread)
     } else {
@@ -93,8 +92,8 @@ mod tests {
         assert_eq!(at(9, 1.9, 2.0, 2.0), Some(End::Late), "they still come");
         assert_eq!(at(9, 0.1, 0.2, 21.0), None, "who knows what lies unread");
         assert_eq!(at(9, 0.1, 0.2, 22.0), Some(End::Unread));
-        assert_eq!(waiting(0.2, 9, 0.0, 0.2, 0.2), Some(End::Silent));
-        assert_eq!(waiting(0.2, 9, 0.1, 0.2, 0.2), Some(End::Late));
+        assert_eq!(waiting(0.5, 9, 0.0, 0.5, 0.5), Some(End::Silent));
+        assert_eq!(waiting(0.001, 9, 0.0, 0.001, 0.001), Some(End::Late), "who knows what it holds");
         assert_eq!(waiting(5.0, 9, 0.1, 4.9, 4.9), None);
     }
 }

@@ -9,6 +9,7 @@ use mcast::wire::{ChecksumTrust, Datagram, Malformed};
 
 use super::error::TesterError;
 use super::fanout::Fanout;
+use super::link::Link;
 use super::place::Place;
 use crate::generator::tally::{Tally, TallyReport};
 use crate::generator::tap::{Membership, RING_BYTES, Tap, Tapped};
@@ -75,16 +76,6 @@ impl Damage {
     }
 }
 
-/// A trial at one receiver.
-#[derive(Debug)]
-pub(super) struct Finished {
-    pub(super) outputs: Vec<OutputReport>,
-    /// Frames its tap had no room for.
-    pub(super) tap_lost: u64,
-    /// The place whose interface went down meanwhile.
-    pub(super) went_down: Option<Place>,
-}
-
 /// A trial at one output.
 #[derive(Debug)]
 pub(super) struct OutputReport {
@@ -106,7 +97,7 @@ pub(super) struct Listener {
     spans: Vec<Vec<Span>>,
     last_ns: u64,
     tap_lost_before: u64,
-    downs_before: u64,
+    link: Option<Link>,
 }
 
 impl Listener {
@@ -117,6 +108,7 @@ impl Listener {
     pub(super) fn open(plan: ListenerPlan, receivers: usize) -> Result<Self, TesterError> {
         // Refused without CAP_SYS_NICE; what that costs on a busy machine shows as the tap's loss.
         let _ = rustix::process::setpriority_process(None, NICE);
+        let link = Link::open(&plan.place)?;
         let whole = whole_target(&plan)?;
         let ring = (RINGS_BYTES / receivers.max(1)).clamp(RING_LEAST_BYTES, RING_BYTES);
         let failed = |error| TesterError::Tap(Box::new(plan.place.clone()), error);
@@ -137,7 +129,7 @@ impl Listener {
             spans: Vec::new(),
             last_ns: 0,
             tap_lost_before: 0,
-            downs_before: 0,
+            link,
             plan,
         };
         listener.begin(0..0)?;
@@ -162,7 +154,6 @@ impl Listener {
         self.tallies = self.targets.iter().map(|target| Tally::within(target, window.clone())).collect();
         self.forget();
         self.tap_lost_before = self.tap_lost()?;
-        self.downs_before = self.downs()?;
         Ok(())
     }
 
@@ -201,21 +192,24 @@ impl Listener {
         self.targets.iter().zip(&self.spans).flat_map(name).collect()
     }
 
-    /// What the trial came to.
+    /// What the trial came to at each output, and the frames the tap had no room for.
     ///
     /// # Errors
     /// When the tap does not say what it lost.
-    pub(super) fn finish(&mut self) -> Result<Finished, TesterError> {
+    pub(super) fn finish(&mut self) -> Result<(Vec<OutputReport>, u64), TesterError> {
         let report = |tally: &Tally| OutputReport {
             tally: tally.report(None),
             strays: tally.strays(),
             latencies: tally.latencies().clone(),
         };
-        Ok(Finished {
-            outputs: self.tallies.iter().map(report).collect(),
-            tap_lost: self.tap_lost()? - self.tap_lost_before,
-            went_down: (self.downs()? > self.downs_before).then(|| self.plan.place.clone()),
-        })
+        let reports = self.tallies.iter().map(report).collect();
+        Ok((reports, self.tap_lost()? - self.tap_lost_before))
+    }
+
+    /// # Errors
+    /// When its link went down since it was opened.
+    pub(super) fn check_link(&self) -> Result<(), TesterError> {
+        self.link.as_ref().map_or(Ok(()), Link::check)
     }
 
     /// Joins the groups, or holds the ports.
@@ -236,10 +230,6 @@ impl Listener {
 
     fn tap_lost(&mut self) -> Result<u64, TesterError> {
         self.tap.lost().map_err(|error| TesterError::Tap(Box::new(self.plan.place.clone()), error))
-    }
-
-    fn downs(&mut self) -> Result<u64, TesterError> {
-        self.tap.downs().map_err(|error| TesterError::Tap(Box::new(self.plan.place.clone()), error))
     }
 
     fn flow_name(&self, target: &Target, flow: u16) -> String {

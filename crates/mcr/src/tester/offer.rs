@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::error::TesterError;
+use super::link::Link;
 use super::place::Place;
 use super::size::{Mix, Turns};
 use crate::generator::clock;
@@ -63,6 +64,15 @@ impl Offered {
     pub(super) fn sent(&self) -> u64 {
         self.flows.iter().flatten().sum()
     }
+
+    /// # Errors
+    /// When the kernel took nothing.
+    pub(super) fn check(&self) -> Result<(), TesterError> {
+        match &self.last_error {
+            Some(error) if self.sent() == 0 => Err(TesterError::Unsent(error.clone())),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The open sender.
@@ -72,6 +82,7 @@ pub(super) struct Offer {
     /// Lane and size of each part of the offer, by lane.
     streams: Vec<(usize, usize)>,
     weights: Vec<u32>,
+    links: Vec<Link>,
     stop: Stop,
 }
 
@@ -95,10 +106,13 @@ impl Offer {
             Lane::open(&target, headers, true)
                 .map_err(|error| TesterError::Transmit(Box::new(lane.tx.clone()), error))
         };
+        let links = lanes.iter().map(|lane| Link::open(&lane.tx)).collect::<Result<Vec<_>, _>>()?;
+        let links = links.into_iter().flatten().collect();
         let mut offer = Self {
             lanes: lanes.iter().map(open).collect::<Result<_, _>>()?,
             streams: Vec::new(),
             weights: Vec::new(),
+            links,
             stop,
         };
         for (at, lane) in lanes.iter().enumerate() {
@@ -144,6 +158,12 @@ impl Offer {
             }
         }
         self.offered(bases, clock::monotonic_ns() - start, late_ns, halted, refusal)
+    }
+
+    /// # Errors
+    /// When a link went down since it was opened.
+    pub(super) fn check_links(&self) -> Result<(), TesterError> {
+        self.links.iter().try_for_each(Link::check)
     }
 
     /// Sends `counts` packets of each stream and sets them to 0.

@@ -3,7 +3,6 @@
 use std::num::{NonZeroU16, NonZeroU64};
 use std::time::Duration;
 
-use dataplane::sys::ethtool::Device;
 use mcast::Endpoint;
 use rustix::thread::{CpuSet, sched_getaffinity};
 use serde::Serialize;
@@ -140,7 +139,6 @@ impl<'a> Session<'a> {
         if let Some(setup) = &self.options.setup {
             self.command("set-up", setup, step)?;
         }
-        self.places().try_for_each(|place| place.within(|| switched_on(&place)))?;
         Bed::open(&self.plan(step), &self.stop)
     }
 
@@ -190,13 +188,6 @@ impl<'a> Session<'a> {
     /// A unicast flow's place at the sender.
     fn beside(&self, tx: &Place) -> Place {
         Place { netns: self.options.tx.netns.clone(), ..tx.clone() }
-    }
-
-    /// Where the tester sends and receives.
-    fn places(&self) -> impl Iterator<Item = Place> {
-        let Bench { tx, rx, unicast, .. } = self.options;
-        let beside = unicast.iter().flat_map(|pair| [self.beside(&pair.tx), pair.rx.clone()]);
-        std::iter::once(tx).chain(rx).cloned().chain(beside)
     }
 
     fn plan(&self, step: &Step) -> BedPlan {
@@ -251,16 +242,6 @@ impl<'a> Session<'a> {
 fn target(place: &Place, flows: NonZeroU16) -> Result<Target, TesterError> {
     Target::new(place.endpoint.clone(), flows)
         .map_err(|error| TesterError::Target(Box::new(place.clone()), error))
-}
-
-/// Refuses a place whose interface is switched off.
-fn switched_on(place: &Place) -> Result<(), TesterError> {
-    let Some(interface) = &place.endpoint.interface else { return Ok(()) };
-    match Device::open(interface.as_str()).and_then(|device| device.is_up()) {
-        Ok(false) => Err(TesterError::Down(Box::new(place.clone()), interface.clone())),
-        // One that cannot be asked is refused where it is used.
-        Ok(true) | Err(_) => Ok(()),
-    }
 }
 
 /// Refuses cores that this process may not use.

@@ -78,7 +78,7 @@ impl Table {
             (LimitedBy::Most, "--most"),
             (LimitedBy::Device, "the device"),
         ] {
-            let (limited, all) = (result.limited_by(limit), result.counted());
+            let (limited, all) = (result.repeats_limited_by(limit), result.counted());
             if (1..all).contains(&limited) {
                 self.note(format!("{}: {limited} of {all} repeats were limited by {name}.", result.step));
             }
@@ -174,7 +174,8 @@ impl Table {
                 LimitedBy::Most => table.note(">=: no more were tried, as --groups says.".into()),
                 LimitedBy::Device => {}
             }
-            if result.attempts.iter().any(Attempt::lost) {
+            let failed = |attempt: &&Attempt| Some(attempt.groups) == result.failed_at;
+            if result.attempts.iter().find(failed).is_some_and(Attempt::lost) {
                 table.note(CAPACITY_LOST.into());
             }
             table.note_rest(&result.step, 0, result.error.as_deref());

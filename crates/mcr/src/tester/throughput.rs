@@ -87,7 +87,7 @@ impl Throughput {
     }
 
     /// How many of them had this limit.
-    pub fn limited_by(&self, limit: LimitedBy) -> usize {
+    pub fn repeats_limited_by(&self, limit: LimitedBy) -> usize {
         self.found().filter(|repeat| repeat.limited_by == limit).count()
     }
 
@@ -168,7 +168,7 @@ fn search(
     }
 }
 
-fn summary(
+pub(super) fn summary(
     step: &Step,
     repeats: Vec<Repeat>,
     unfinished: Vec<Trial>,
@@ -232,6 +232,6 @@ mod tests {
         assert_eq!(limit(&[(5000.0, Most), (0.0, Tester)]), Some(Most), "one that found nothing has no say");
         assert_eq!(limit(&[(0.0, Device)]), Some(Device));
         let mixed = of(&[(992.0, Device), (985.0, Device), (4000.0, Most)]);
-        assert_eq!([Device, Most, Tester].map(|limit| mixed.limited_by(limit)), [2, 1, 0]);
+        assert_eq!([Device, Most, Tester].map(|limit| mixed.repeats_limited_by(limit)), [2, 1, 0]);
     }
 }

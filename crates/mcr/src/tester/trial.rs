@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::listener::{Finished, OutputReport};
+use super::listener::OutputReport;
 use super::offer::Offered;
 use super::search::Said;
 use crate::generator::pacing::{Rate, packets_within};
@@ -137,7 +137,7 @@ impl ClassCounts {
         let mut counts = Counts::default();
         for receiver in arrived.iter().filter(|receiver| of_class(receiver.lane)) {
             let sent = &offered.flows[receiver.lane];
-            receiver.finished.outputs.iter().for_each(|output| counts.add(&Counts::of(output, sent)));
+            receiver.outputs.iter().for_each(|output| counts.add(&Counts::of(output, sent)));
         }
         let lanes = offered.flows.iter().enumerate().filter(|(lane, _)| of_class(*lane));
         let sent: u64 = lanes.flat_map(|(_, flows)| flows).sum();
@@ -187,7 +187,8 @@ pub struct Trial {
 /// What receivers came to, with the lane each of them takes.
 pub(super) struct Arrived {
     pub(super) lane: usize,
-    pub(super) finished: Finished,
+    pub(super) outputs: Vec<OutputReport>,
+    pub(super) tap_lost: u64,
     /// Whether they have read all that came.
     pub(super) all_read: bool,
 }
@@ -211,25 +212,24 @@ impl Trial {
         classes.iter().for_each(|class| counts.add(&class.counts));
         let (mut worst_loss, mut times): (f64, _) = (0.0, latencies());
         for receiver in arrived {
-            for output in &receiver.finished.outputs {
+            for output in &receiver.outputs {
                 worst_loss = worst_loss.max(Counts::of(output, &offered.flows[receiver.lane]).loss());
                 // Both have the same bounds.
                 let _ = times.add(&output.latencies);
             }
         }
         let sent = offered.sent();
-        let tap_lost = arrived.iter().map(|receiver| receiver.finished.tap_lost).sum();
+        let tap_lost = arrived.iter().map(|receiver| receiver.tap_lost).sum();
         let asked_pps = match rate {
             Rate::PerSecond(rate) => Some(rate.get()),
             Rate::Max => None,
         };
         let uncounted = uncounted(arrived, tap_lost);
-        // A device that loses at less than was asked for would at that as well; not so where it was the tester's kernel that
-        // did not send.
-        let may_be_lost = uncounted.is_none() && sent > 0 && offered.refused == 0;
+        let counted = uncounted.is_none();
         let reason = uncounted.or_else(|| not_offered(rate, duration_ns, offered));
         let verdict = match (&reason, worst_loss > accepted) {
-            (Some(_), true) if may_be_lost => Verdict::Lost,
+            // A device that loses at less than was asked for would at that as well.
+            (_, true) if counted && sent > 0 => Verdict::Lost,
             (Some(_), _) => Verdict::Void,
             (None, true) => Verdict::Lost,
             (None, false) => Verdict::Passed,
@@ -266,11 +266,6 @@ impl Trial {
 
 /// Why it is not known what arrived; absent if it is.
 fn uncounted(arrived: &[Arrived], tap_lost: u64) -> Option<String> {
-    if let Some(place) = arrived.iter().find_map(|receiver| receiver.finished.went_down.as_ref()) {
-        return Some(format!(
-            "the tester's own interface went down meanwhile, that of {place}: it must stay up"
-        ));
-    }
     if tap_lost > 0 {
         return Some(format!(
             "the tester's own receivers had no room for {tap_lost} frames: give them cores of their own (--rx-cores)"

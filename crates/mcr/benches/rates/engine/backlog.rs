@@ -23,6 +23,7 @@ pub(super) fn ns_a_datagram(mcr: &Mcr, place: &Place, flows: u16) -> Result<f64>
     let ((), ns) = mcr.ns_a_datagram(|| {
         for _ in 0..TIMES {
             let outcome = place.offer_while(offer, || Held::new(pid))?;
+            outcome.offered.in_full()?;
             let lost = outcome.lost();
             ensure!(lost == 0, "{lost} of {} were lost by a queue that has room for them", outcome.expected);
         }

@@ -18,7 +18,8 @@ use crate::settings::{LARGE, Settings};
 /// How many, and the part of one flow's rate that they must reach.
 const FLOWS: [(u16, f64); 2] = [(50, 0.70), (1000, 0.60)];
 
-/// So many can reach it where the queue is full only as frames: of each no more than four wait together.
+/// So many can reach it where the queue is full only as frames: of the 4,096 datagrams of a round each flow has four, which
+/// as datagrams are a send of their own.
 const FRAMES_ONLY: u16 = 1000;
 
 /// What the worker's CPU time is measured at, packets a second: less than a sender of many flows can offer.

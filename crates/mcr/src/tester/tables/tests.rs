@@ -4,6 +4,7 @@ use super::*;
 use crate::generator::args::{Cli, Verb};
 use crate::tester::join::Round;
 use crate::tester::size::parse_sizes;
+use crate::tester::throughput::{Repeat, summary};
 
 fn options(line: &str) -> Bench {
     let line = format!("mcrgen bench {line} --tx 239.1.1.1%s0:5000 --rx 239.2.1.1%d0:6000");
@@ -109,4 +110,22 @@ fn a_leave_is_seen_from_its_commands_end_too() {
     result.leave_us = from_end(2000.0);
     result.leave_from_end_us = from_end(-3000.0);
     assert_eq!(cell(&result), "-3.000 (-3.000 – -3.000)");
+}
+
+/// What limits the median is marked; what limited other repeats is said.
+#[test]
+fn repeats_that_were_limited_otherwise_are_said() {
+    let text = |limits: &[LimitedBy]| {
+        let repeat =
+            |limited_by: &LimitedBy| Repeat { pps: 900.0, limited_by: *limited_by, trials: Vec::new() };
+        let result = summary(&step(), limits.iter().map(repeat).collect(), Vec::new(), None);
+        Table::of_throughput(&options("throughput"), &[result]).to_text()
+    };
+    let mixed = text(&[LimitedBy::Device, LimitedBy::Device, LimitedBy::Tester]);
+    assert!(!mixed.contains(">="), "{mixed}");
+    assert!(mixed.contains("1 of 3 repeats were limited by the tester."), "{mixed}");
+    assert!(mixed.contains("2 of 3 repeats were limited by the device."), "{mixed}");
+    let alike = text(&[LimitedBy::Tester; 3]);
+    assert!(alike.contains(">= 900") && alike.contains("the tester's limit"), "{alike}");
+    assert!(!alike.contains("repeats were limited"), "{alike}");
 }

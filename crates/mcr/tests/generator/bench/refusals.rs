@@ -1,8 +1,7 @@
 //! What is refused, with which exit code and what words.
 
-use std::time::Duration;
-
 use mcr::generator::header::Header;
+use serde_json::Value;
 use testbed::{Datagram, Injector, eventually, skip_unless_available};
 
 use super::device::{Device, bench, command, report, start};
@@ -138,30 +137,44 @@ fn faults_of_the_testers_side_are_named() {
     }
 }
 
-/// Nor is what happens to it in the middle of a trial, which is made again.
+/// Nor is what lacks once a link of its own went down, for a moment or for good.
 #[test]
-fn a_trial_without_the_testers_own_link_is_void() {
+fn the_testers_own_link_that_goes_down_ends_it() {
     skip_unless_available!();
     let device = Device::new();
-    let line = format!("throughput {} --trial 2 --repeat 1 --most 1000", device.sides());
+    let line = format!("throughput {} --trial 3 --repeat 2 --most 1000", device.sides());
     let receiver = &device.fan.receivers[0].link;
-    for (link, says) in
-        [(receiver, "the tester's own interface went down"), (&device.fan.sender.link, "the kernel refused")]
-    {
-        let mut bench = start(&line, &[("--setup", &device.setup())]);
+    for (link, stays) in [(receiver, false), (receiver, true), (&device.fan.sender.link, false)] {
         let sent = || device.relay.stats()["totals"]["sent"].as_u64().unwrap();
         let before = sent();
+        let mut bench = start(&line, &[("--setup", &device.setup())]);
         eventually(LONG, "the trial has begun", || sent() > before + 500);
         link.down().unwrap();
-        std::thread::sleep(Duration::from_millis(300));
+        if !stays {
+            link.up().unwrap();
+        }
+        assert_eq!(bench.wait(LONG).code(), Some(1));
         link.up().unwrap();
-        assert_eq!(bench.wait(LONG).code(), Some(0));
         let result = &report(&bench)["results"][0];
-        let trials = result["repeats"][0]["trials"].as_array().unwrap();
-        assert_eq!(trials[0]["verdict"], "void", "{result:#}");
-        assert!(trials[0]["reason"].as_str().unwrap().contains(says), "{result:#}");
-        assert_eq!((&result["limited_by"], trials.len()), (&"most".into(), 2), "{result:#}");
+        let error = result["error"].as_str().unwrap();
+        assert!(error.contains(&format!("interface {} went down", link.name())), "{error}");
+        assert_eq!((&result["pps"], &result["limited_by"]), (&Value::Null, &Value::Null), "{result:#}");
     }
+}
+
+/// What the sender's kernel keeps back is not looked for at the device.
+#[test]
+fn packets_that_never_left_are_told() {
+    skip_unless_available!();
+    let device = Device::new();
+    // A packet is longer than what it lets through at a time.
+    let full = "tc qdisc add dev s0 root tbf rate 8kbit burst 100 limit 100";
+    device.fan.sender.netns().tool(full).unwrap();
+    let line = format!("throughput {} --size 1000 --wait 0.5 --trial 0.1 --repeat 1", device.sides());
+    let finished = bench(&line, &[("--setup", &device.setup())]);
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    let error = finished.json()["results"][0]["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("the tester's kernel took none of the packets offered"), "{error}");
 }
 
 /// A device that damages packets is told from one that forwards none.
