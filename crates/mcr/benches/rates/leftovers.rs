@@ -26,6 +26,9 @@ pub(crate) const MARK: &str = "MCR_BENCH_FOLDER";
 const FOLDER: &str = "mcr-bench-";
 const RANDOM: usize = 6;
 
+/// Their mode.
+const PRIVATE: u32 = 0o700;
+
 /// How often it is looked whether a signal came.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -41,13 +44,17 @@ const INTERRUPTED: i32 = 130;
 /// # Errors
 /// When something cannot be removed: it would take part in what is measured.
 pub(crate) fn sweep() -> Result<()> {
-    // What bears this process's id is of an earlier one that had the same.
-    let gone = |pid: u32| pid == id() || !Path::new(&format!("/proc/{pid}")).exists();
+    // One that has ended has no command line, whether anybody waited for it or not; what bears this process's id is of an
+    // earlier one that had the same.
+    let ended = |pid| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().is_empty();
+    let gone = |pid: u32| pid == id() || ended(pid);
     let left = remove(gone).context("remove what an earlier bench left behind")?;
     if !left.is_empty() {
         eprintln!("bench: removed what an earlier one left behind: {}", list(&left));
     }
-    let folder = tempfile::Builder::new().prefix(&format!("{FOLDER}{}-", id())).rand_bytes(RANDOM).tempdir();
+    let name = format!("{FOLDER}{}-", id());
+    let private = fs::Permissions::from_mode(PRIVATE);
+    let folder = tempfile::Builder::new().prefix(&name).rand_bytes(RANDOM).permissions(private).tempdir();
     let folder = folder.context("a folder for the bench")?.keep();
     tempfile::env::override_temp_dir(&folder)
         .map_err(|other| anyhow!("files lie in {} already", other.display()))
@@ -160,7 +167,7 @@ fn maker(folder: &str) -> Option<u32> {
 /// Whether it is a folder as a bench makes them: this user's, and for nobody else.
 fn is_private(path: &Path) -> bool {
     let own = |meta: fs::Metadata| {
-        meta.is_dir() && meta.uid() == geteuid().as_raw() && meta.permissions().mode() & 0o777 == 0o700
+        meta.is_dir() && meta.uid() == geteuid().as_raw() && meta.permissions().mode() & 0o777 == PRIVATE
     };
     fs::symlink_metadata(path).is_ok_and(own)
 }
