@@ -118,21 +118,32 @@ fn rounds(
                 .into(),
         ));
     }
-    for _ in 0..session.options.repeat.get() {
-        bed.forget()?;
-        let joined = change(session, &bed, step, true)?;
-        wait_first(session, &bed)?;
-        let (join_us, join_from_end_us) = delays(&bed, &joined, |span| span.first_ns)?;
-        let left = change(session, &bed, step, false)?;
-        wait_last(session, &bed, quiet)?;
-        let (leave_us, leave_from_end_us) = delays(&bed, &left, |span| span.last_ns)?;
-        bed.check_receivers()?;
-        let round = Round { join_us, join_from_end_us, leave_us, leave_from_end_us };
+    let made = (0..session.options.repeat.get()).try_for_each(|_| {
+        let round = round(session, &bed, step, quiet)?;
         progress::note(place, &said(&round, interval(session, step)));
         measured.push(round);
-    }
+        Ok(())
+    });
     offering.end()?;
-    bed.check_links()
+    // While it offers the sender cannot be asked; without its link no round says anything.
+    if let Err(gone) = bed.check_links() {
+        measured.clear();
+        return Err(gone);
+    }
+    made
+}
+
+/// One join and one leave.
+fn round(session: &Session<'_>, bed: &Bed, step: &Step, quiet: Duration) -> Result<Round, TesterError> {
+    bed.forget()?;
+    let joined = change(session, bed, step, true)?;
+    wait_first(session, bed)?;
+    let (join_us, join_from_end_us) = delays(bed, &joined, |span| span.first_ns)?;
+    let left = change(session, bed, step, false)?;
+    wait_last(session, bed, quiet)?;
+    let (leave_us, leave_from_end_us) = delays(bed, &left, |span| span.last_ns)?;
+    bed.check_receivers()?;
+    Ok(Round { join_us, join_from_end_us, leave_us, leave_from_end_us })
 }
 
 /// Joins or leaves, by command or by membership.
