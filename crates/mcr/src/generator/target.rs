@@ -2,10 +2,12 @@
 //!
 //! Flow i of a group goes to the group's address plus i; flow i to a host goes to its port plus i.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::num::NonZeroU16;
 
 use mcast::{Endpoint, InterfaceName};
+use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 /// Why an endpoint cannot carry the flows asked for.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +20,7 @@ pub enum TargetError {
     PortMissing(Box<Endpoint>),
     /// No such interface here.
     #[error("interface {0} does not exist in this network namespace ({1}): `ip link` lists those that do")]
-    InterfaceAbsent(InterfaceName, #[source] std::io::Error),
+    InterfaceAbsent(InterfaceName, #[source] io::Error),
     /// A source that only groups have.
     #[error("source {0} is a group: name a host's address")]
     SourceGroup(IpAddr),
@@ -37,6 +39,17 @@ pub struct Interface {
     pub name: InterfaceName,
     /// The kernel's index.
     pub index: u32,
+}
+
+impl Interface {
+    /// The one that has that name now, in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// `ENODEV` where there is none.
+    pub fn named(name: InterfaceName) -> io::Result<Self> {
+        let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+        Ok(Self { index: netdevice::name_to_index(&socket, name.as_str())?, name })
+    }
 }
 
 /// The flows of one generator or receiver.
@@ -68,7 +81,11 @@ impl Target {
         if !multicast && endpoint.port.is_some_and(|port| port.checked_add(last).is_none()) {
             return Err(TargetError::TooManyFlows(Box::new(endpoint), flows.get(), "port"));
         }
-        let interface = endpoint.interface.clone().map(resolve).transpose()?;
+        let absent = |name: &InterfaceName| {
+            let name = name.clone();
+            Interface::named(name.clone()).map_err(|error| TargetError::InterfaceAbsent(name, error))
+        };
+        let interface = endpoint.interface.as_ref().map(absent).transpose()?;
         Ok(Self { endpoint, interface, flows: flows.get() })
     }
 
@@ -178,16 +195,6 @@ fn distance(base: IpAddr, address: IpAddr) -> Option<u16> {
             address.to_bits().checked_sub(base.to_bits())?.try_into().ok()
         }
         _ => None,
-    }
-}
-
-fn resolve(name: InterfaceName) -> Result<Interface, TargetError> {
-    use rustix::net::{AddressFamily, SocketType, netdevice, socket};
-    let index = socket(AddressFamily::INET, SocketType::DGRAM, None)
-        .and_then(|socket| netdevice::name_to_index(&socket, name.as_str()));
-    match index {
-        Ok(index) => Ok(Interface { name, index }),
-        Err(error) => Err(TargetError::InterfaceAbsent(name, error.into())),
     }
 }
 

@@ -244,18 +244,12 @@ impl Bed {
     }
 
     /// # Errors
-    /// When a link of the tester's went down since they were opened.
+    /// When a link of the tester's went down or away since the bed was opened; it is told once.
     pub(super) fn check_links(&self) -> Result<(), TesterError> {
-        self.check_receivers()?;
+        ask_all(&self.listeners, |_, listener| listener.check_link())?
+            .into_iter()
+            .collect::<Result<(), _>>()?;
         self.sender.ask(|offer| offer.check_links()).wait()?
-    }
-
-    /// The same of receivers alone, while the sender is busy.
-    ///
-    /// # Errors
-    /// When one went down.
-    pub(super) fn check_receivers(&self) -> Result<(), TesterError> {
-        ask_all(&self.listeners, |_, listener| listener.check_link())?.into_iter().collect()
     }
 
     /// Flows of all lanes.

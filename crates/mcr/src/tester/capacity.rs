@@ -57,8 +57,9 @@ pub struct Capacity {
     /// What failed there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Why not more.
-    pub limited_by: LimitedBy,
+    /// Why not more; absent where it was ended before it was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limited_by: Option<LimitedBy>,
     /// Packets per second of each group.
     pub load_pps: u64,
     /// All numbers tried, in order.
@@ -188,10 +189,11 @@ fn summary(
         (fails.map(|attempt| attempt.groups), fails.and_then(|attempt| attempt.why.clone()));
     let void = attempts.iter().find(|attempt| attempt.void);
     let limited_by = match (&error, failed_at) {
-        _ if void.is_some() => LimitedBy::Tester,
-        (None, Some(_)) => LimitedBy::Device,
-        (None, None) if !session.options.groups.is_empty() => LimitedBy::Most,
-        _ => LimitedBy::Tester,
+        _ if void.is_some() => Some(LimitedBy::Tester),
+        (Some(_), _) => None,
+        (None, Some(_)) => Some(LimitedBy::Device),
+        (None, None) if !session.options.groups.is_empty() => Some(LimitedBy::Most),
+        (None, None) => Some(LimitedBy::Tester),
     };
     // A tester that stood in the way of the first has no result.
     let untried = void.filter(|_| passed.is_none()).and_then(|attempt| attempt.why.clone());

@@ -4,19 +4,17 @@ use std::io;
 
 use dataplane::sys::ethtool::Device;
 use dataplane::sys::link_watch::LinkWatch;
-use mcast::InterfaceName;
-use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 use super::error::TesterError;
 use super::place::Place;
 use crate::generator::tap::TapError;
+use crate::generator::target::Interface;
 
 /// The link of a place.
 #[derive(Debug)]
 pub(super) struct Link {
     place: Place,
-    name: InterfaceName,
-    index: u32,
+    interface: Interface,
     watch: LinkWatch,
 }
 
@@ -35,28 +33,24 @@ impl Link {
                 _ => TesterError::Link(place, name.clone(), error),
             }
         };
-        let index = index(&name).map_err(failed)?;
-        let watch = LinkWatch::open(index).map_err(failed)?;
-        Ok(Some(Self { place: place.clone(), name, index, watch }))
+        let interface = Interface::named(name.clone()).map_err(failed)?;
+        let watch = LinkWatch::open(interface.index).map_err(failed)?;
+        Ok(Some(Self { place: place.clone(), interface, watch }))
     }
 
     /// # Errors
-    /// When it went down or away since it was opened.
+    /// When it went down or away since this was last asked, or it was opened.
     pub(super) fn check(&self) -> Result<(), TesterError> {
         if self.watch.went_down().unwrap_or(true) || !self.is_up() {
-            return Err(TesterError::WentDown(Box::new(self.place.clone()), self.name.clone()));
+            return Err(TesterError::WentDown(Box::new(self.place.clone()), self.interface.name.clone()));
         }
         Ok(())
     }
 
     /// One that has been made anew under the same name is not the one that sockets are bound to.
     fn is_up(&self) -> bool {
-        let up = || Device::open(self.name.as_str()).and_then(|device| device.is_up());
-        index(&self.name).is_ok_and(|index| index == self.index) && up().unwrap_or(false)
+        let name = &self.interface.name;
+        let up = || Device::open(name.as_str()).and_then(|device| device.is_up());
+        Interface::named(name.clone()).is_ok_and(|now| now == self.interface) && up().unwrap_or(false)
     }
-}
-
-fn index(name: &InterfaceName) -> io::Result<u32> {
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
-    Ok(netdevice::name_to_index(&socket, name.as_str())?)
 }

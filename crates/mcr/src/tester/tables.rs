@@ -113,7 +113,7 @@ impl Table {
             if result.counts.lost > 0 {
                 table.note(format!(
                     "{} at {} pps: packets were lost, so the load is above the throughput, where RFC 2544 \
-                     (section 26.2) takes latency for meaningless.",
+                     (section 26.2) takes latency for meaningless; or they came later than --residual waits.",
                     result.step, result.load_pps
                 ));
             }
@@ -160,7 +160,7 @@ impl Table {
         let mut table =
             Self::new(title, &["size B", "fan-out", "pps each", "groups", "failed at", "what failed"]);
         for result in steps {
-            let at_least = if result.limited_by == LimitedBy::Device { "" } else { ">= " };
+            let at_least = if result.limited_by == Some(LimitedBy::Device) { "" } else { ">= " };
             table.push(vec![
                 result.step.size.to_string(),
                 result.step.fanout.to_string(),
@@ -170,9 +170,9 @@ impl Table {
                 result.why.clone().unwrap_or_else(|| "–".into()),
             ]);
             match result.limited_by {
-                LimitedBy::Tester => table.note(TESTERS_LIMIT.into()),
-                LimitedBy::Most => table.note(">=: no more were tried, as --groups says.".into()),
-                LimitedBy::Device => {}
+                Some(LimitedBy::Tester) => table.note(TESTERS_LIMIT.into()),
+                Some(LimitedBy::Most) => table.note(">=: no more were tried, as --groups says.".into()),
+                Some(LimitedBy::Device) | None => {}
             }
             let failed = |attempt: &&Attempt| Some(attempt.groups) == result.failed_at;
             if result.attempts.iter().find(failed).is_some_and(Attempt::lost) {

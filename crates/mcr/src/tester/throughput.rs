@@ -168,6 +168,7 @@ fn search(
     }
 }
 
+/// What the repeats of a step come to.
 pub(super) fn summary(
     step: &Step,
     repeats: Vec<Repeat>,

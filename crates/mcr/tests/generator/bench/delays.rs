@@ -46,6 +46,23 @@ fn a_device_that_forwards_before_the_join_is_refused() {
     assert!(error.contains("before the first join"), "{error}");
 }
 
+/// A sender whose link goes away meanwhile, if only for a moment, leaves no delay behind.
+#[test]
+fn without_the_senders_own_link_nothing_is_timed() {
+    skip_unless_available!();
+    let device = Device::new();
+    let sender = device.fan.sender.netns().name();
+    let add = device.ctl("add feed 239.1.1.1%r-in:5000 239.2.1.1%r-out1:6000");
+    let join = format!("ip -n {sender} link set s0 down; ip -n {sender} link set s0 up; {add}");
+    let leave = device.ctl("remove feed");
+    let line = format!("join {} --load 1000 --repeat 1", device.sides());
+    let finished = bench(&line, &[("--join", &join), ("--leave", &leave)]);
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    let result = &finished.json()["results"][0];
+    assert!(result["error"].as_str().unwrap().contains("interface s0 went down"), "{result:#}");
+    assert_eq!((&result["rounds"], &result["join_us"]), (&serde_json::json!([]), &serde_json::Value::Null));
+}
+
 /// A switch that follows IGMP and MLD: it forwards to a port from which a report came, and stops at a leave.
 #[test]
 fn a_membership_is_timed() {

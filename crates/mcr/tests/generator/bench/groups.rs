@@ -62,5 +62,6 @@ fn a_list_ends_at_the_first_that_fails() {
     let (settings, result) = (&broken.json()["settings"], &broken.json()["results"][0]);
     assert_eq!((&settings["load"], &result["load_pps"]), (&[10].into(), &10.into()), "{broken:?}");
     assert_eq!(broken.code(), 1, "{broken:?}");
+    assert!(result["limited_by"].is_null(), "{broken:?}");
     assert!(broken.json()["results"][0]["error"].as_str().unwrap().contains("exit code 9"), "{broken:?}");
 }
