@@ -77,7 +77,7 @@ pub(super) struct Bed {
 /// An offer that goes on until it is ended.
 pub(super) struct Offering {
     halt: Arc<AtomicBool>,
-    offered: Pending<Offered>,
+    offered: Pending<Result<Offered, TesterError>>,
 }
 
 impl Offering {
@@ -87,7 +87,7 @@ impl Offering {
     /// When the sender has ended.
     pub(super) fn end(self) -> Result<Offered, TesterError> {
         self.halt.store(true, Ordering::Relaxed);
-        self.offered.wait()
+        self.offered.wait()?
     }
 }
 
@@ -143,7 +143,7 @@ impl Bed {
         let bases = self.begin()?;
         let run = Run { rate: plan.rate, duration: plan.duration, even: false };
         let never = Arc::<AtomicBool>::default();
-        let offered = self.sender.ask(move |offer| offer.run(run, &bases, &never)).wait()?;
+        let offered = self.sender.ask(move |offer| offer.run(run, &bases, &never)).wait()??;
         if offered.halted {
             return Err(TesterError::Interrupted);
         }

@@ -100,6 +100,12 @@ pub enum TesterError {
     /// A side's interface cannot be watched.
     #[error("{0}: cannot watch interface {1}: {2}")]
     Link(Box<Place>, InterfaceName, #[source] io::Error),
+    /// The sender's queueing disciplines cannot be read.
+    #[error("cannot read the sender's queueing disciplines (netlink): {0}")]
+    Queues(#[source] rtnetlink::Error),
+    /// The sender could not offer what it was to.
+    #[error("{0}: offer less, or take away what holds its packets back")]
+    Limited(String),
     /// A side's interface was switched off or removed meanwhile.
     #[error(
         "{0}: interface {1} went down in the middle of it, and what lacks since is no loss of the device's: keep it up and \

@@ -14,7 +14,7 @@ use super::progress;
 use super::session::Session;
 use super::step::Step;
 use crate::generator::clock;
-use crate::generator::pacing::Rate;
+use crate::generator::pacing::{Rate, packets_within};
 
 /// Without a packet for this long, or for so many that were due of each flow, nothing comes any more.
 const QUIET: Duration = Duration::from_millis(500);
@@ -124,11 +124,13 @@ fn rounds(
         measured.push(round);
         Ok(())
     });
-    offering.end()?;
-    // While it offers the sender cannot be asked; where a link was gone no round says anything.
-    if let Err(gone) = bed.check_links() {
+    let offered = offering.end()?;
+    // While it offers the sender cannot be asked; where it was kept from it no round says anything.
+    let due = packets_within(rate, offered.elapsed_ns);
+    let in_full = || offered.shortfall(due).map_or(Ok(()), |why| Err(TesterError::Limited(why)));
+    if let Err(kept) = bed.check_links().and_then(|()| offered.check_queues()).and_then(|()| in_full()) {
         measured.clear();
-        return Err(gone);
+        return Err(kept);
     }
     made
 }

@@ -27,6 +27,7 @@ pub mod plot;
 mod plots;
 mod probe;
 mod progress;
+mod queue;
 pub mod report;
 pub mod search;
 pub mod session;

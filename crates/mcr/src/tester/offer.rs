@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::error::TesterError;
 use super::link::Link;
 use super::place::Place;
+use super::queue::{Queues, Standing, kept_back};
 use super::size::{Mix, Turns};
 use crate::generator::clock;
 use crate::generator::lane::Lane;
@@ -17,6 +18,12 @@ use crate::generator::transmit::Headers;
 
 /// TTL or hop limit of what is offered.
 const TTL: u8 = 16;
+
+/// Least part of the packets asked for that must have been offered for a trial to count.
+const OFFER_LEAST: f64 = 0.98;
+
+/// How often queueing disciplines are looked at that still hold packets.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Part of its duration a trial may take longer, so that what a busy machine kept from leaving in time still does;
 /// with a floor for short trials. What has not left then makes the offer too low.
@@ -57,12 +64,31 @@ pub(super) struct Offered {
     pub(super) path: String,
     /// Whether a signal or the caller ended it early.
     pub(super) halted: bool,
+    /// What the sender's own queueing disciplines kept back of it, in words.
+    pub(super) kept_back: Option<String>,
 }
 
 impl Offered {
     /// Packets the kernel took.
     pub(super) fn sent(&self) -> u64 {
         self.flows.iter().flatten().sum()
+    }
+
+    /// # Errors
+    /// When a queueing discipline of the sender's own kept some of it back.
+    pub(super) fn check_queues(&self) -> Result<(), TesterError> {
+        self.kept_back.as_ref().map_or(Ok(()), |kept| Err(TesterError::Limited(kept.clone())))
+    }
+
+    /// Why this is less than `due` packets; absent if it is not.
+    pub(super) fn shortfall(&self, due: u64) -> Option<String> {
+        let (sent, refused) = (self.sent(), self.refused);
+        let refusal =
+            self.last_error.as_ref().map(|error| format!("; the kernel refused {refused}: {error}"));
+        ((sent as f64) < OFFER_LEAST * due as f64).then(|| {
+            let refusal = refusal.unwrap_or_default();
+            format!("limited by the tester, which offered {sent} of {due} packets in time{refusal}")
+        })
     }
 
     /// # Errors
@@ -83,6 +109,7 @@ pub(super) struct Offer {
     streams: Vec<(usize, usize)>,
     weights: Vec<u32>,
     links: Vec<Link>,
+    queues: Queues,
     stop: Stop,
 }
 
@@ -107,12 +134,14 @@ impl Offer {
                 .map_err(|error| TesterError::Transmit(Box::new(lane.tx.clone()), error))
         };
         let links = lanes.iter().map(|lane| Link::open(&lane.tx)).collect::<Result<Vec<_>, _>>()?;
-        let links = links.into_iter().flatten().collect();
+        let links: Vec<_> = links.into_iter().flatten().collect();
+        let queues = Queues::open(links.iter().map(|link| link.interface().clone()).collect())?;
         let mut offer = Self {
             lanes: lanes.iter().map(open).collect::<Result<_, _>>()?,
             streams: Vec::new(),
             weights: Vec::new(),
             links,
+            queues,
             stop,
         };
         for (at, lane) in lanes.iter().enumerate() {
@@ -126,7 +155,16 @@ impl Offer {
 
     /// Offers packets as `run` says until it is over, `halt` is set or a signal arrives. Each lane's sequence
     /// numbers begin at its entry in `bases`.
-    pub(super) fn run(&mut self, run: Run, bases: &[u64], halt: &Arc<AtomicBool>) -> Offered {
+    ///
+    /// # Errors
+    /// When the kernel does not say what it holds.
+    pub(super) fn run(
+        &mut self,
+        run: Run,
+        bases: &[u64],
+        halt: &Arc<AtomicBool>,
+    ) -> Result<Offered, TesterError> {
+        let queued = self.queues.read()?;
         for (lane, base) in self.lanes.iter_mut().zip(bases) {
             lane.start_at(*base);
         }
@@ -135,7 +173,7 @@ impl Offer {
         let duration_ns = u64::try_from(run.duration.as_nanos()).unwrap_or(u64::MAX);
         let burst_max = self.lanes.iter().map(Lane::burst_max).min().unwrap_or(BURST_MAX);
         let start = clock::monotonic_ns();
-        let (count, end) = bounds(run.rate, start, duration_ns);
+        let Bounds { count, end, left_by } = Bounds::of(run.rate, start, duration_ns);
         let mut schedule = Schedule::new(run.rate, start, burst_max, count);
         let (mut late_ns, mut halted, mut refusal) = (0, false, None);
         loop {
@@ -157,7 +195,22 @@ impl Offer {
                 Step::Done => break,
             }
         }
-        self.offered(bases, clock::monotonic_ns() - start, late_ns, halted, refusal)
+        let left_by = if halted { clock::monotonic_ns() + GRACE_LEAST_NS } else { left_by };
+        let (left_ns, queues) = self.wait_left(left_by)?;
+        let offered = self.offered(bases, left_ns - start, late_ns, halted, refusal);
+        Ok(Offered { kept_back: kept_back(&queued, &queues, offered.refused), ..offered })
+    }
+
+    /// Waits until no queueing discipline holds packets, or `until`; answers when that was, and with how they stand.
+    fn wait_left(&self, until: u64) -> Result<(u64, Vec<Standing>), TesterError> {
+        loop {
+            let now = clock::monotonic_ns();
+            let queues = self.queues.read()?;
+            if queues.iter().all(|queue| queue.waiting == 0) || now >= until || self.stop.requested() {
+                return Ok((now, queues));
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// # Errors
@@ -201,18 +254,34 @@ impl Offer {
             late_ns,
             path: paths.join(", "),
             halted,
+            kept_back: None,
         }
     }
 }
 
-/// The most packets to offer, and when to end whatever is left of them.
-fn bounds(rate: Rate, start: u64, duration_ns: u64) -> (Option<u64>, u64) {
-    match rate {
-        Rate::Max => (None, start.saturating_add(duration_ns)),
-        Rate::PerSecond(rate) => {
-            let grace = ((duration_ns as f64 * GRACE) as u64).max(GRACE_LEAST_NS);
-            let end = start.saturating_add(duration_ns).saturating_add(grace);
-            (Some(packets_within(rate, duration_ns)), end)
+/// When an offer ends, in packets and in time.
+struct Bounds {
+    /// The most packets.
+    count: Option<u64>,
+    /// When whatever is left of them is not offered any more.
+    end: u64,
+    /// When all must have left the sender's own queues.
+    left_by: u64,
+}
+
+impl Bounds {
+    fn of(rate: Rate, start: u64, duration_ns: u64) -> Self {
+        match rate {
+            // Its rate is what has left in the time that took.
+            Rate::Max => {
+                let end = start.saturating_add(duration_ns);
+                Self { count: None, end, left_by: end.saturating_add(duration_ns) }
+            }
+            Rate::PerSecond(rate) => {
+                let grace = ((duration_ns as f64 * GRACE) as u64).max(GRACE_LEAST_NS);
+                let end = start.saturating_add(duration_ns).saturating_add(grace);
+                Self { count: Some(packets_within(rate, duration_ns)), end, left_by: end }
+            }
         }
     }
 }

@@ -84,7 +84,11 @@ impl Bed {
         self.check_stop()?;
         self.check_links()?;
         offered.check()?;
-        Ok(Probed { missing: self.missing()?, all, rate, patience, damage: self.damage()? })
+        let missing = self.missing()?;
+        if !missing.is_empty() {
+            offered.check_queues()?;
+        }
+        Ok(Probed { missing, all, rate, patience, damage: self.damage()? })
     }
 }
 

@@ -9,9 +9,6 @@ use super::search::Said;
 use crate::generator::pacing::{Rate, packets_within};
 use crate::generator::tally::{Latency, latencies};
 
-/// Least part of the packets asked for that must have been offered for a trial to count.
-const OFFER_LEAST: f64 = 0.98;
-
 /// Packets at the device's outputs, all of them together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -224,12 +221,12 @@ impl Trial {
             Rate::PerSecond(rate) => Some(rate.get()),
             Rate::Max => None,
         };
-        let uncounted = uncounted(arrived, tap_lost);
-        let counted = uncounted.is_none();
-        let reason = uncounted.or_else(|| not_offered(rate, duration_ns, offered));
+        let unknown = uncounted(arrived, tap_lost).or_else(|| offered.kept_back.clone());
+        let known = unknown.is_none();
+        let reason = unknown.or_else(|| not_offered(rate, duration_ns, offered));
         let verdict = match (&reason, worst_loss > accepted) {
             // A device that loses at less than was asked for would at that as well.
-            (_, true) if counted && sent > 0 => Verdict::Lost,
+            (_, true) if known && sent > 0 => Verdict::Lost,
             (Some(_), _) => Verdict::Void,
             (None, true) => Verdict::Lost,
             (None, false) => Verdict::Passed,
@@ -279,17 +276,8 @@ fn uncounted(arrived: &[Arrived], tap_lost: u64) -> Option<String> {
 
 /// Why the offer says nothing of the device; absent if it does.
 fn not_offered(rate: Rate, duration_ns: u64, offered: &Offered) -> Option<String> {
-    let sent = offered.sent();
-    let refusal =
-        offered.last_error.as_ref().map(|error| format!("; the kernel refused {}: {error}", offered.refused));
-    let refusal = refusal.unwrap_or_default();
     match rate {
-        Rate::PerSecond(rate) => {
-            let due = packets_within(rate, duration_ns);
-            ((sent as f64) < OFFER_LEAST * due as f64).then(|| {
-                format!("limited by the tester, which offered {sent} of {due} packets in time{refusal}")
-            })
-        }
-        Rate::Max => (sent == 0).then(|| format!("the tester could send nothing{refusal}")),
+        Rate::PerSecond(rate) => offered.shortfall(packets_within(rate, duration_ns)),
+        Rate::Max => (offered.sent() == 0).then(|| "the tester could send nothing".to_owned()),
     }
 }

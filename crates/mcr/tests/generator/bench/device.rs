@@ -88,6 +88,12 @@ pub(super) fn results(line: &str, more: &[(&str, &str)]) -> Vec<Value> {
     finished.json()["results"].as_array().unwrap().clone()
 }
 
+/// All trials of a result.
+pub(super) fn trials(result: &Value) -> Vec<Value> {
+    let repeats = result["repeats"].as_array().unwrap();
+    repeats.iter().flat_map(|repeat| repeat["trials"].as_array().unwrap().clone()).collect()
+}
+
 /// Starts it and does not wait.
 pub(super) fn start(line: &str, more: &[(&str, &str)]) -> Daemon {
     Daemon::start("bench", command(line, more)).unwrap()

@@ -5,5 +5,6 @@ mod delays;
 mod device;
 mod ends;
 mod groups;
+mod queues;
 mod rates;
 mod refusals;

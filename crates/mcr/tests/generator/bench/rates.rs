@@ -6,18 +6,13 @@ use std::path::Path;
 use serde_json::Value;
 use testbed::{Daemon, Line, skip_unless_available};
 
-use super::device::{Device, bench, results};
+use super::device::{Device, bench, results, trials};
 use crate::cable::LONG;
 
 /// What `(size + headers) * 8` bits leave a tbf in packets a second.
 const LIMIT_PPS: f64 = 1000.0;
 const SIZE: usize = 1000;
 const FRAME_BITS: usize = (SIZE + 28 + 14) * 8;
-
-fn trials(result: &Value) -> Vec<Value> {
-    let repeats = result["repeats"].as_array().unwrap();
-    repeats.iter().flat_map(|repeat| repeat["trials"].as_array().unwrap().clone()).collect()
-}
 
 /// The queue in front of the device's rate holds some packets over: that is all that a short trial finds too much.
 #[test]
