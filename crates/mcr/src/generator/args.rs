@@ -1,7 +1,8 @@
 //! The command line.
 
 use std::net::IpAddr;
-use std::num::{NonZeroU16, NonZeroU64};
+use std::num::{IntErrorKind, NonZeroU16, NonZeroU64, ParseIntError};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -50,13 +51,13 @@ pub struct Send {
     #[arg(long, value_name = "BYTES", default_value_t = 1400, value_parser = parse_size)]
     pub size: usize,
     /// Number of flows, served in turn.
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count::<NonZeroU16>)]
     pub flows: NonZeroU16,
     /// End after this many seconds (default: at SIGINT).
     #[arg(long, value_name = "S", conflicts_with = "count", value_parser = parse_seconds)]
     pub duration: Option<Duration>,
     /// End after offering this many packets over all flows.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count::<NonZeroU64>)]
     pub count: Option<NonZeroU64>,
     /// Source address; one this host does not own takes CAP_NET_ADMIN. SOURCE@ADDRESS says the same.
     #[arg(long, value_name = "ADDR", value_parser = parse_source)]
@@ -76,7 +77,7 @@ pub struct Recv {
     /// needs the port. Flow i is group+i, or port+i.
     pub endpoint: Endpoint,
     /// Number of flows.
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count::<NonZeroU16>)]
     pub flows: NonZeroU16,
     /// End after this many seconds; sooner if there is silence.
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
@@ -85,8 +86,16 @@ pub struct Recv {
     #[arg(long, value_name = "S", value_parser = parse_seconds, default_value = "2")]
     pub silence: Duration,
     /// End with this many different packets over all flows; what lacks of them is lost.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count::<NonZeroU64>)]
     pub count: Option<NonZeroU64>,
+}
+
+/// A number of something, of which there is at least one.
+pub(crate) fn parse_count<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => "this is too many".to_owned(),
+        _ => "give a whole number from 1 on".to_owned(),
+    })
 }
 
 fn parse_source(text: &str) -> Result<IpAddr, String> {

@@ -140,7 +140,7 @@ impl Tally {
         Self { window: Some(window), ..Self::new(target) }
     }
 
-    /// Intact packets that are not of the window or came for another flow's group or port.
+    /// Intact packets that are not of the window, or came to another flow's group or port or to nobody's.
     pub fn strays(&self) -> u64 {
         self.strays
     }
@@ -185,15 +185,22 @@ impl Tally {
         arrived_ns: u64,
     ) -> Option<u16> {
         let place = self.place(datagram)?;
-        let segment = segment.map_or(datagram.payload.len(), |segment| segment.get().into()).max(1);
         if datagram.payload.is_empty() {
             self.foreign += 1;
         }
         let before = self.received;
-        for payload in datagram.payload.chunks(segment) {
+        for payload in payloads(datagram, segment) {
             self.take_payload(datagram, payload, place, arrived_ns);
         }
         (self.received > before).then_some(place)
+    }
+
+    /// Takes one to a port that nobody is to receive on: its intact packets are strays.
+    pub fn take_stray(&mut self, datagram: &Datagram<'_>, segment: Option<NonZeroU16>) {
+        if self.target.has_address(datagram.destination) {
+            let intact = |payload: &&[u8]| Header::parse(payload).is_ok();
+            self.strays += payloads(datagram, segment).filter(intact).count() as u64;
+        }
     }
 
     /// The same of a packet that could not be parsed, and why.
@@ -302,6 +309,12 @@ impl Tally {
     fn distinct_of<T: Ord>(&self, part: fn(&(IpAddr, u8, u8)) -> T) -> Vec<T> {
         self.seen.iter().map(part).collect::<BTreeSet<_>>().into_iter().collect()
     }
+}
+
+/// Those of a super-frame's datagrams, or of the one.
+fn payloads<'a>(datagram: &Datagram<'a>, segment: Option<NonZeroU16>) -> std::slice::Chunks<'a, u8> {
+    let segment = segment.map_or(datagram.payload.len(), |segment| segment.get().into());
+    datagram.payload.chunks(segment.max(1))
 }
 
 impl TallyReport {

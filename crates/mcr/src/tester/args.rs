@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::error::TesterError;
 use super::place::Place;
 use super::size::{Mix, parse_sizes};
-use crate::generator::args::parse_seconds;
+use crate::generator::args::{parse_count, parse_seconds};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -71,26 +71,26 @@ pub struct Bench {
     #[serde(serialize_with = "mixes")]
     pub size: Vec<SizeList>,
     /// Outputs of the device for each flow: the first N receivers, and again with the next ports.
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1", value_parser = parse_count::<NonZeroU16>)]
     pub fanout: Vec<NonZeroU16>,
     /// Numbers of flows, each to a group of its own (default: 1; matrix: 1,10,100; capacity: searched).
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_count::<NonZeroU16>)]
     pub groups: Vec<NonZeroU16>,
     /// Packets per second: of all flows for latency (default: 10000) and join (10000), of each for capacity (10).
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_count::<NonZeroU64>)]
     pub load: Vec<NonZeroU64>,
     /// Part of the packets an output may lose in a trial that passes, 0 up to below 1 (default: 0).
     #[arg(long, value_name = "F", value_parser = parse_loss)]
     pub loss: Option<f64>,
     /// Never offer more than this.
-    #[arg(long, value_name = "PPS")]
+    #[arg(long, value_name = "PPS", value_parser = parse_count::<NonZeroU64>)]
     pub most: Option<NonZeroU64>,
     /// How long a trial offers packets.
     #[arg(long, value_name = "S", default_value = "2", value_parser = parse_seconds)]
     #[serde(serialize_with = "seconds")]
     pub trial: Duration,
     /// How often each measurement is made.
-    #[arg(long, value_name = "N", default_value = "3")]
+    #[arg(long, value_name = "N", default_value = "3", value_parser = parse_count::<NonZeroU32>)]
     pub repeat: NonZeroU32,
     /// Longest wait for flows to come after set-up or a join, or to end after a leave.
     #[arg(long, value_name = "S", default_value = "10", value_parser = parse_seconds)]

@@ -14,7 +14,7 @@ use super::listener::{Damage, Listener, ListenerPlan, Span};
 use super::offer::{LanePlan, Offer, Offered, Run};
 use super::session::Cores;
 use super::size::Mix;
-use super::trial::{Arrived, Class, Trial};
+use super::trial::{Arrived, Class, Trial, TrialPlan};
 use crate::generator::clock;
 use crate::generator::pacing::Rate;
 use crate::generator::stop::Stop;
@@ -47,15 +47,6 @@ pub(super) struct BedPlan {
     /// How long packets are waited for after a trial's last one.
     pub(super) residual: Duration,
     pub(super) cores: Cores,
-}
-
-/// How a trial is made.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TrialPlan {
-    pub(super) rate: Rate,
-    pub(super) duration: Duration,
-    /// Part of the packets that may be lost at an output.
-    pub(super) accepted: f64,
 }
 
 /// An open bed.
@@ -159,9 +150,7 @@ impl Bed {
         };
         let arrived: Vec<_> =
             self.lanes.iter().zip(finished).map(arrived).collect::<Result<_, TesterError>>()?;
-        let duration_ns = u64::try_from(plan.duration.as_nanos()).unwrap_or(u64::MAX);
-        let offer = (plan.rate, duration_ns);
-        let (mut trial, times) = Trial::judge(offer, &offered, &arrived, &self.classes, plan.accepted);
+        let (mut trial, times) = Trial::judge(&plan, &offered, &arrived, &self.classes);
         // A packet that came in fragments lacks, and has two of them or more.
         if trial.counts.fragments > trial.counts.lost {
             return Err(TesterError::Fragments(trial.counts.fragments));

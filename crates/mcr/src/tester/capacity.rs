@@ -4,7 +4,6 @@ use std::num::{NonZeroU16, NonZeroU64};
 
 use serde::Serialize;
 
-use super::bed::TrialPlan;
 use super::climb::{self, Climb};
 use super::error::TesterError;
 use super::probe::{Probed, some_of};
@@ -12,7 +11,7 @@ use super::progress;
 use super::search::{LimitedBy, Said};
 use super::session::Session;
 use super::step::Step;
-use super::trial::{Counts, Trial};
+use super::trial::{Counts, Trial, TrialPlan};
 use crate::generator::pacing::Rate;
 
 /// Packets per second of each group where no load is asked for.
@@ -79,7 +78,7 @@ pub(super) fn measure(session: &Session<'_>) -> Vec<Capacity> {
     steps.dedup();
     let mut results = Vec::new();
     for (at, step) in steps.iter().enumerate() {
-        let place = format!("[{}/{}] size {}, fan-out {}", at + 1, steps.len(), step.size, step.fanout);
+        let place = format!("[{}/{}] {step}", at + 1, steps.len());
         let mut attempts = Vec::new();
         let found = search(session, step, &place, &mut attempts);
         if let Err(error) = &found {
@@ -143,18 +142,20 @@ fn attempt(session: &Session<'_>, step: &Step, place: &str) -> Result<Attempt, T
         let why = format!("{} of {all} flows did not arrive: {}", missing.len(), some_of(&missing));
         return Ok(failed(missing.len(), why, Vec::new()));
     }
-    let rate = NonZeroU64::from(NonZeroU16::new(groups).unwrap_or(NonZeroU16::MIN));
-    let rate = rate.saturating_mul(NonZeroU64::new(load(session)).unwrap_or(NonZeroU64::MIN));
-    let plan = TrialPlan { rate: Rate::PerSecond(rate), duration: session.trial(), accepted: 0.0 };
+    let pps = NonZeroU64::from(NonZeroU16::new(groups).unwrap_or(NonZeroU16::MIN));
+    let pps = pps.saturating_mul(NonZeroU64::new(load(session)).unwrap_or(NonZeroU64::MIN));
+    let rate = Rate::PerSecond(pps);
+    let plan = TrialPlan { rate, duration: session.trial(), accepted: 0.0, timed: false };
     let (mut trials, mut void) = (Vec::new(), 0);
     while trials.len() < session.options.repeat.get() as usize + void as usize {
+        progress::begins(place, &plan);
         let (trial, _) = bed.trial(plan)?;
         if trial.said() == Said::Nothing {
             progress::trial(place, &trial);
         }
         let (said, reason) = (trial.said(), trial.reason.clone());
         let Counts { lost, expected, .. } = trial.counts;
-        let lost = format!("{lost} of {expected} packets were lost at {rate} a second");
+        let lost = format!("{lost} of {expected} packets were lost at {pps} a second");
         trials.push(trial);
         match said {
             Said::Passed => {}

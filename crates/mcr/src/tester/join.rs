@@ -128,7 +128,7 @@ fn rounds(
     // While it offers the sender cannot be asked; where it was kept from it no round says anything.
     let due = packets_within(rate, offered.elapsed_ns);
     let in_full = || offered.shortfall(due).map_or(Ok(()), |why| Err(TesterError::Limited(why)));
-    if let Err(kept) = bed.check_links().and_then(|()| offered.check_queues()).and_then(|()| in_full()) {
+    if let Err(kept) = bed.check_links().and_then(|()| offered.check_times()).and_then(|()| in_full()) {
         measured.clear();
         return Err(kept);
     }

@@ -4,14 +4,14 @@
 use serde::Serialize;
 
 use super::args::LOAD;
-use super::bed::{Bed, TrialPlan};
+use super::bed::Bed;
 use super::error::TesterError;
 use super::figures::Spread;
 use super::progress;
 use super::search::{AGAIN_MAX, Said};
 use super::session::Session;
 use super::step::Step;
-use super::trial::{Counts, Trial};
+use super::trial::{Counts, Trial, TrialPlan};
 use crate::generator::pacing::Rate;
 use crate::generator::tally::{Latency, latencies};
 
@@ -72,7 +72,9 @@ fn loads(session: &Session<'_>, bed: &mut Bed, step: &Step, place: &str, results
         let mut failed = None;
         let (mut valid, mut again) = (0, 0);
         while valid < session.options.repeat.get() && again <= AGAIN_MAX {
-            let plan = TrialPlan { rate: Rate::PerSecond(load), duration: session.trial(), accepted: 0.0 };
+            let rate = Rate::PerSecond(load);
+            let plan = TrialPlan { rate, duration: session.trial(), accepted: 0.0, timed: true };
+            progress::begins(place, &plan);
             match bed.trial(plan) {
                 Ok((trial, times)) => {
                     progress::trial(place, &trial);

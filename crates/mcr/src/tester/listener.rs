@@ -38,6 +38,8 @@ pub(super) struct ListenerPlan {
     pub(super) fanout: Fanout,
     /// Whether it joins from the start.
     pub(super) joined: bool,
+    /// Whether no other receiver may take what arrives there.
+    pub(super) alone: bool,
 }
 
 /// When a flow's packets arrived at an output, nanoseconds on `CLOCK_MONOTONIC`; 0 is never.
@@ -261,7 +263,12 @@ fn take(
 ) {
     match Datagram::parse_ip(tapped.packet, tapped.checksum) {
         Ok(datagram) => {
-            let Some(output) = output(plan, targets, &datagram) else { return };
+            let Some(output) = output(plan, targets, &datagram) else {
+                if plan.alone {
+                    tallies[0].take_stray(&datagram, tapped.segment);
+                }
+                return;
+            };
             let Some(flow) = tallies[output].take_datagram(&datagram, tapped.segment, tapped.arrived_ns)
             else {
                 return;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::error::TesterError;
 use super::link::Link;
 use super::place::Place;
-use super::queue::{Queues, Standing, kept_back};
+use super::queue::{Queues, Standing, held_up, kept_back};
 use super::size::{Mix, Turns};
 use crate::generator::clock;
 use crate::generator::lane::Lane;
@@ -20,7 +20,7 @@ use crate::generator::transmit::Headers;
 const TTL: u8 = 16;
 
 /// Least part of the packets asked for that must have been offered for a trial to count.
-const OFFER_LEAST: f64 = 0.98;
+pub(super) const OFFER_LEAST: f64 = 0.98;
 
 /// How often queueing disciplines are looked at that still hold packets.
 const LOOK: Duration = Duration::from_millis(1);
@@ -66,6 +66,8 @@ pub(super) struct Offered {
     pub(super) halted: bool,
     /// What the sender's own queueing disciplines kept back of it, in words.
     pub(super) kept_back: Option<String>,
+    /// Whether they made some of it wait, in words.
+    pub(super) held_up: Option<String>,
 }
 
 impl Offered {
@@ -77,7 +79,14 @@ impl Offered {
     /// # Errors
     /// When a queueing discipline of the sender's own kept some of it back.
     pub(super) fn check_queues(&self) -> Result<(), TesterError> {
-        self.kept_back.as_ref().map_or(Ok(()), |kept| Err(TesterError::Limited(kept.clone())))
+        self.kept_back.clone().map_or(Ok(()), |kept| Err(TesterError::Limited(kept)))
+    }
+
+    /// # Errors
+    /// When one kept some of it back, or made some wait.
+    pub(super) fn check_times(&self) -> Result<(), TesterError> {
+        self.check_queues()?;
+        self.held_up.clone().map_or(Ok(()), |held| Err(TesterError::Limited(held)))
     }
 
     /// Why this is less than `due` packets; absent if it is not.
@@ -198,7 +207,8 @@ impl Offer {
         let left_by = if halted { clock::monotonic_ns() + GRACE_LEAST_NS } else { left_by };
         let (left_ns, queues) = self.wait_left(left_by)?;
         let offered = self.offered(bases, left_ns - start, late_ns, halted, refusal);
-        Ok(Offered { kept_back: kept_back(&queued, &queues, offered.refused), ..offered })
+        let kept_back = kept_back(&queued, &queues, offered.refused);
+        Ok(Offered { kept_back, held_up: held_up(&queued, &queues), ..offered })
     }
 
     /// Waits until no queueing discipline holds packets, or `until`; answers when that was, and with how they stand.
@@ -255,6 +265,7 @@ impl Offer {
             path: paths.join(", "),
             halted,
             kept_back: None,
+            held_up: None,
         }
     }
 }

@@ -37,7 +37,7 @@ impl Netns {
     }
 
     fn path(&self) -> PathBuf {
-        if self.0.contains('/') { PathBuf::from(&self.0) } else { PathBuf::from(NAMED).join(&self.0) }
+        PathBuf::from(NAMED).join(&self.0)
     }
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for Netns {
     }
 }
 
-/// `ENDPOINT[/NETNS]`.
+/// `ENDPOINT[/NAME]`, or `ENDPOINT/PATH` with an absolute path's own slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// What is sent to or received.
@@ -57,6 +57,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// Whether what arrives here may arrive at `other` as well: a host's interface is not known.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        let (here, there) = (&self.endpoint.interface, &other.endpoint.interface);
+        self.netns == other.netns && (here == there || here.is_none() || there.is_none())
+    }
+
     /// Runs `work` on a thread of its own within the place's namespace.
     ///
     /// # Errors
@@ -90,7 +96,11 @@ impl FromStr for Place {
     fn from_str(text: &str) -> Result<Self, String> {
         let (endpoint, netns) = match text.split_once('/') {
             Some((_, "")) => return Err(format!("{text:?} ends before the name of its namespace")),
-            Some((endpoint, netns)) => (endpoint, Some(Netns(netns.to_owned()))),
+            // A name has no slash: the one that ended the endpoint begins a path.
+            Some((endpoint, path)) if path.contains('/') => {
+                (endpoint, Some(Netns(format!("/{}", path.trim_start_matches('/')))))
+            }
+            Some((endpoint, name)) => (endpoint, Some(Netns(name.to_owned()))),
             None => (text, None),
         };
         let endpoint: Endpoint = endpoint.parse().map_err(|error: mcast::EndpointError| error.to_string())?;
@@ -104,7 +114,11 @@ impl FromStr for Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.endpoint)?;
-        self.netns.as_ref().map_or(Ok(()), |netns| write!(f, "/{netns}"))
+        match &self.netns {
+            Some(netns) if netns.0.starts_with('/') => write!(f, "{netns}"),
+            Some(netns) => write!(f, "/{netns}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -117,13 +131,15 @@ mod tests {
         for (text, netns, path) in [
             ("239.1.1.1%s0:5000", None, None),
             ("239.1.1.1%s0:5000/left", Some("left"), Some("/run/netns/left")),
-            ("[ff3e::1]%s0:5000//proc/7/ns/net", Some("/proc/7/ns/net"), Some("/proc/7/ns/net")),
+            ("[ff3e::1]%s0:5000/proc/7/ns/net", Some("/proc/7/ns/net"), Some("/proc/7/ns/net")),
         ] {
             let place: Place = text.parse().unwrap();
             assert_eq!(place.netns.as_ref().map(|netns| netns.0.as_str()), netns);
             assert_eq!(place.netns.as_ref().map(Netns::path), path.map(PathBuf::from));
             assert_eq!(place.to_string(), text);
         }
+        let place = |text: &str| text.parse::<Place>().unwrap();
+        assert_eq!(place("10.0.0.1:7//proc/7/ns/net"), place("10.0.0.1:7/proc/7/ns/net"));
     }
 
     #[test]

@@ -1,7 +1,25 @@
 //! What the operator sees while it runs: a line on standard error for each trial.
 
+use std::time::Duration;
+
 use super::error::TesterError;
-use super::trial::{Trial, Verdict};
+use super::trial::{Trial, TrialPlan, Verdict};
+use crate::generator::pacing::Rate;
+
+/// From this length on a trial is told when it begins.
+const LONG: Duration = Duration::from_secs(5);
+
+/// A trial that is about to be made, if it takes a while.
+pub(super) fn begins(place: &str, plan: &TrialPlan) {
+    if plan.duration < LONG {
+        return;
+    }
+    let rate = match plan.rate {
+        Rate::Max => "the most".to_owned(),
+        Rate::PerSecond(pps) => format!("{pps} pps"),
+    };
+    eprintln!("{place}: offering {rate} for {} s", plan.duration.as_secs_f64());
+}
 
 /// A trial that was made.
 pub(super) fn trial(place: &str, trial: &Trial) {

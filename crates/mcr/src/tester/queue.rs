@@ -1,14 +1,16 @@
-//! Queueing disciplines of the sender's own interfaces: what one holds or drops, no device has lost.
+//! Queueing disciplines of the sender's own interfaces: what one holds or drops, no device has lost, and what waits
+//! there waits for no device.
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcStats2};
+use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcStats2, TcStatsQueue};
 use rtnetlink::Handle;
 use tokio::runtime::{Builder, Runtime};
 
 use super::error::TesterError;
 use crate::generator::target::Interface;
 
-/// The root queueing disciplines of some interfaces. What is below one (tc(8), classes) is in its figures.
+/// The root queueing disciplines of some interfaces. What waits or is dropped below one (tc(8), classes) is in its
+/// figures.
 #[derive(Debug)]
 pub(super) struct Queues {
     runtime: Runtime,
@@ -27,6 +29,8 @@ pub(super) struct Standing {
     pub(super) waiting: u64,
     /// Packets it has dropped since it was made, refused ones among them.
     pub(super) dropped: u64,
+    /// How often it, or one below it, had packets and let none leave: shapers count that, others do not.
+    pub(super) throttled: u64,
 }
 
 impl Queues {
@@ -60,52 +64,84 @@ impl Queues {
         }
         let all = self.runtime.block_on(self.netlink.qdisc().get().execute().boxed().try_collect::<Vec<_>>());
         let all = all.map_err(TesterError::Queues)?;
-        Ok(all.iter().filter_map(|message| self.standing(message)).collect())
+        Ok(self.interfaces.iter().filter_map(|interface| standing(interface, &all)).collect())
     }
+}
 
-    fn standing(&self, message: &TcMessage) -> Option<Standing> {
-        let of = |interface: &&Interface| i32::try_from(interface.index) == Ok(message.header.index);
-        let interface = self.interfaces.iter().find(of)?;
-        if message.header.parent != TcHandle::ROOT {
-            return None;
-        }
-        let (mut kind, mut waiting, mut dropped) = (String::new(), 0, 0);
-        for attribute in &message.attributes {
-            match attribute {
-                TcAttribute::Kind(name) => kind.clone_from(name),
-                TcAttribute::Stats2(stats) => {
-                    for stats in stats {
-                        if let TcStats2::Queue(queue) = stats {
-                            (waiting, dropped) = (queue.qlen.into(), queue.drops.into());
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        Some(Standing { interface: interface.name.to_string(), kind, waiting, dropped })
-    }
+/// How that of `interface` stands among `all` there are.
+fn standing(interface: &Interface, all: &[TcMessage]) -> Option<Standing> {
+    let of = |message: &&TcMessage| {
+        i32::try_from(interface.index) == Ok(message.header.index)
+            && message.header.parent != TcHandle::INGRESS
+    };
+    let root = all.iter().filter(of).find(|message| message.header.parent == TcHandle::ROOT)?;
+    let kind = root.attributes.iter().find_map(|attribute| match attribute {
+        TcAttribute::Kind(kind) => Some(kind.clone()),
+        _ => None,
+    });
+    let queue = figures(root);
+    Some(Standing {
+        interface: interface.name.to_string(),
+        kind: kind.unwrap_or_default(),
+        waiting: queue.map_or(0, |queue| queue.qlen.into()),
+        dropped: queue.map_or(0, |queue| queue.drops.into()),
+        throttled: all.iter().filter(of).filter_map(figures).map(|queue| u64::from(queue.overlimits)).sum(),
+    })
+}
+
+fn figures(message: &TcMessage) -> Option<&TcStatsQueue> {
+    let stats = message.attributes.iter().filter_map(|attribute| match attribute {
+        TcAttribute::Stats2(stats) => Some(stats),
+        _ => None,
+    });
+    stats.flatten().find_map(|stats| match stats {
+        TcStats2::Queue(queue) => Some(queue),
+        _ => None,
+    })
 }
 
 /// What was kept back since they stood as `before`, in words; absent if nothing was. The kernel told the sender of
 /// `refused` packets itself.
 pub(super) fn kept_back(before: &[Standing], now: &[Standing], refused: u64) -> Option<String> {
-    let kept = now.iter().find_map(|now| {
-        let before =
-            before.iter().find(|before| (&before.interface, &before.kind) == (&now.interface, &now.kind));
-        // The kernel counts in 32 bits, and from nothing where it was made anew.
-        let dropped =
-            now.dropped.wrapping_sub(before.map_or(0, |before| before.dropped)) & u64::from(u32::MAX);
-        let dropped = dropped.saturating_sub(refused);
-        let what = match (now.waiting, dropped) {
-            (0, 0) => return None,
-            (waiting, 0) => format!("still held {waiting} of its packets when all were to have left"),
-            (0, dropped) => format!("dropped {dropped} of its packets"),
-            (waiting, dropped) => format!("dropped {dropped} of its packets and still held {waiting}"),
-        };
-        Some(format!("whose queueing discipline {} on {} {what}", now.kind, now.interface))
-    });
-    kept.map(|kept| format!("limited by the tester, {kept} (see `tc -s qdisc show`)"))
+    first_said(before, now, |before, now| {
+        let dropped = more(before.map(|before| before.dropped), now.dropped).saturating_sub(refused);
+        match (now.waiting, dropped) {
+            (0, 0) => None,
+            (waiting, 0) => Some(format!("still held {waiting} of its packets when all were to have left")),
+            (0, dropped) => Some(format!("dropped {dropped} of its packets")),
+            (waiting, dropped) => Some(format!("dropped {dropped} of its packets and still held {waiting}")),
+        }
+    })
+}
+
+/// Whether one made packets wait since they stood as `before`, in words.
+pub(super) fn held_up(before: &[Standing], now: &[Standing]) -> Option<String> {
+    first_said(before, now, |before, now| {
+        let throttled = more(before.map(|before| before.throttled), now.throttled);
+        (throttled > 0).then(|| "made packets wait, which is not the device's latency".to_owned())
+    })
+}
+
+/// What `says` first has to say of one as it stood before and stands now.
+fn first_said(
+    before: &[Standing],
+    now: &[Standing],
+    says: impl Fn(Option<&Standing>, &Standing) -> Option<String>,
+) -> Option<String> {
+    now.iter().find_map(|now| {
+        let same = |before: &&Standing| (&before.interface, &before.kind) == (&now.interface, &now.kind);
+        let said = says(before.iter().find(same), now)?;
+        let (kind, interface) = (&now.kind, &now.interface);
+        Some(format!(
+            "limited by the tester, whose queueing discipline {kind} on {interface} {said} (see `tc -s qdisc show`)"
+        ))
+    })
+}
+
+/// How far a count has come. One that is below what it was counts from nothing: the discipline was made anew, or it
+/// passed 32 bits.
+fn more(before: Option<u64>, now: u64) -> u64 {
+    now.checked_sub(before.unwrap_or_default()).unwrap_or(now)
 }
 
 #[cfg(test)]
@@ -113,7 +149,7 @@ mod tests {
     use super::*;
 
     fn standing(waiting: u64, dropped: u64) -> Standing {
-        Standing { interface: "s0".into(), kind: "tbf".into(), waiting, dropped }
+        Standing { interface: "s0".into(), kind: "tbf".into(), waiting, dropped, throttled: 0 }
     }
 
     #[test]
@@ -128,9 +164,18 @@ mod tests {
 
     #[test]
     fn counts_that_begin_again_are_followed() {
-        let before = standing(0, u32::MAX.into());
-        assert!(kept_back(&[before], &[standing(0, 1)], 0).unwrap().contains("dropped 2 of its packets"));
-        let other = Standing { kind: "fq".into(), ..standing(0, 100) };
-        assert!(kept_back(&[other], &[standing(0, 1)], 0).unwrap().contains("dropped 1 of its packets"));
+        for (kind, before) in [("tbf", 7), ("tbf", u32::MAX.into()), ("fq", 100)] {
+            let before = Standing { kind: kind.into(), ..standing(0, before) };
+            let kept = kept_back(&[before], &[standing(0, 1)], 0).unwrap();
+            assert!(kept.contains("dropped 1 of its packets"), "{kept}");
+        }
+    }
+
+    #[test]
+    fn what_had_to_wait_is_told() {
+        let throttled = |throttled| Standing { throttled, ..standing(0, 0) };
+        assert_eq!(held_up(&[throttled(9)], &[throttled(9)]), None);
+        let held = held_up(&[throttled(9)], &[throttled(10)]).unwrap();
+        assert!(held.contains("tbf on s0 made packets wait"), "{held}");
     }
 }

@@ -8,6 +8,7 @@ use std::num::NonZeroU64;
 
 use serde::Serialize;
 
+use super::offer::OFFER_LEAST;
 use crate::generator::pacing::Rate;
 
 /// A search ends when its bounds are this much of the upper one apart.
@@ -42,7 +43,7 @@ pub enum LimitedBy {
 /// What a search found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Found {
-    /// Packets per second offered in the highest trial that passed; 0 if none did.
+    /// The most packets per second offered in a trial that passed; 0 if none did.
     pub pps: f64,
     /// Why not more.
     pub limited_by: LimitedBy,
@@ -63,8 +64,9 @@ pub struct Search {
     most: Option<NonZeroU64>,
     /// Below this rate (packets per second) a trial has too few packets to say anything.
     least: u64,
-    /// The highest rate asked for that passed, and what was then offered.
+    /// The highest rate asked for that passed.
     low: u64,
+    /// The most offered in a trial that passed.
     offered: f64,
     /// The lowest that did not.
     high: Option<(u64, LimitedBy)>,
@@ -102,10 +104,9 @@ impl Search {
         };
         match said {
             Said::Passed => {
-                (self.low, self.offered) = (asked, offered);
+                (self.low, self.offered) = (asked, self.offered.max(offered));
                 if self.high.is_none() {
-                    let limited_by = if self.most.is_some() { LimitedBy::Most } else { LimitedBy::Tester };
-                    self.done = Some(Found { pps: offered, limited_by });
+                    self.done = Some(Found { pps: offered, limited_by: self.limit_of_offer(offered) });
                 }
             }
             Said::Lost => self.high = Some((asked, LimitedBy::Device)),
@@ -116,6 +117,14 @@ impl Search {
             Said::Nothing => self.high = Some((asked, LimitedBy::Tester)),
         }
         self.again = 0;
+    }
+
+    /// Why no more was offered than in a first trial that passed.
+    fn limit_of_offer(&self, offered: f64) -> LimitedBy {
+        match self.most {
+            Some(most) if offered >= OFFER_LEAST * most.get() as f64 => LimitedBy::Most,
+            _ => LimitedBy::Tester,
+        }
     }
 
     /// The rate between the bounds; absent when they are close enough, or too low.
@@ -186,9 +195,24 @@ mod tests {
     /// The rate found is the one that was really offered, not the one asked for.
     #[test]
     fn the_offer_counts() {
+        for (offered, limited_by) in [(985.5, LimitedBy::Most), (905.0, LimitedBy::Tester)] {
+            let mut search = Search::new(NonZeroU64::new(1000), 1);
+            search.handle(Said::Passed, offered);
+            assert_eq!(search.poll(), Next::Done(Found { pps: offered, limited_by }));
+        }
+    }
+
+    /// Of what passed, though more was asked for when less was offered.
+    #[test]
+    fn the_most_that_was_offered_is_found() {
         let mut search = Search::new(NonZeroU64::new(1000), 1);
-        search.handle(Said::Passed, 985.5);
-        assert_eq!(search.poll(), Next::Done(Found { pps: 985.5, limited_by: LimitedBy::Most }));
+        for (said, offered) in [(Said::Lost, 1000.0), (Said::Passed, 500.0), (Said::Passed, 495.0)] {
+            search.handle(said, offered);
+        }
+        while let Next::Try(_) = search.poll() {
+            search.handle(Said::Lost, 0.0);
+        }
+        assert_eq!(search.poll(), Next::Done(Found { pps: 500.0, limited_by: LimitedBy::Device }));
     }
 
     proptest! {

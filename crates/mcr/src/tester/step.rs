@@ -11,7 +11,7 @@ pub struct Step {
     pub size: Mix,
     /// Outputs of the device for each flow.
     pub fanout: u16,
-    /// Flows, each to a group of its own.
+    /// Flows, each to a group of its own; 0 while that is what is sought.
     pub groups: u16,
     /// Unicast packets in a hundred, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -20,7 +20,10 @@ pub struct Step {
 
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "size {}, fan-out {}, groups {}", self.size, self.fanout, self.groups)?;
+        write!(f, "size {}, fan-out {}", self.size, self.fanout)?;
+        if self.groups > 0 {
+            write!(f, ", groups {}", self.groups)?;
+        }
         self.unicast_share.map_or(Ok(()), |share| write!(f, ", unicast {share} %"))
     }
 }

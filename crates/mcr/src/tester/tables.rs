@@ -19,6 +19,7 @@ const TESTERS_LIMIT: &str =
     ">=: the tester's limit: it could not offer or count more, the device may forward more.";
 const CAPACITY_LOST: &str =
     "Packets lost are the limit, not groups: at a lower --load more groups may be forwarded.";
+const RESIDUAL: &str = "stray: packets that came later than --residual waits count as lost; what it forwards late it may forward in full.";
 const VOID: &str = "void: trials that said nothing of the device; --json tells why of each.";
 
 impl Table {
@@ -82,6 +83,12 @@ impl Table {
             if (1..all).contains(&limited) {
                 self.note(format!("{}: {limited} of {all} repeats were limited by {name}.", result.step));
             }
+        }
+        if result.counts.stray > 0 && result.pps.is_some_and(|pps| pps.median == 0.0) {
+            self.note(RESIDUAL.into());
+        }
+        if let Some(why) = result.untimed() {
+            self.note(format!("{}: no latency: {why}", result.step));
         }
         self.note_rest(&result.step, result.void_trials, result.error.as_deref());
     }
@@ -161,11 +168,15 @@ impl Table {
             Self::new(title, &["size B", "fan-out", "pps each", "groups", "failed at", "what failed"]);
         for result in steps {
             let at_least = if result.limited_by == Some(LimitedBy::Device) { "" } else { ">= " };
+            let groups = match (result.step.groups, result.failed_at) {
+                (0, None) => "–".to_owned(),
+                (groups, _) => format!("{at_least}{}", whole(f64::from(groups))),
+            };
             table.push(vec![
                 result.step.size.to_string(),
                 result.step.fanout.to_string(),
                 result.load_pps.to_string(),
-                format!("{at_least}{}", whole(f64::from(result.step.groups))),
+                groups,
                 result.failed_at.map_or("–".into(), |groups| whole(f64::from(groups))),
                 result.why.clone().unwrap_or_else(|| "–".into()),
             ]);

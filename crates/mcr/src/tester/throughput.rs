@@ -2,20 +2,20 @@
 
 use serde::Serialize;
 
-use super::bed::{Bed, TrialPlan};
+use super::bed::Bed;
 use super::error::TesterError;
 use super::figures::Spread;
 use super::progress;
 use super::search::{Found, LimitedBy, Next, Said, Search};
 use super::session::Session;
 use super::step::Step;
-use super::trial::{Class, Counts, Trial};
+use super::trial::{Class, Counts, Trial, TrialPlan};
 use crate::generator::tally::Latency;
 
 /// One search.
 #[derive(Debug, Clone, Serialize)]
 pub struct Repeat {
-    /// Packets per second offered in the highest trial that passed.
+    /// The most packets per second offered in a trial that passed.
     pub pps: f64,
     /// Why not more.
     pub limited_by: LimitedBy,
@@ -35,7 +35,7 @@ pub struct Throughput {
     /// Why not more, in the repeat of the median; where that is between two, `device` only where both found its limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limited_by: Option<LimitedBy>,
-    /// Packets per second that arrived at all outputs together in the highest trials that passed, their median.
+    /// Packets per second that arrived at all outputs together in those trials, their median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forwarded_pps: Option<f64>,
     /// UDP payload offered at the median, megabits per second.
@@ -63,7 +63,7 @@ impl Repeat {
         self.pps > 0.0 || self.limited_by == LimitedBy::Device
     }
 
-    /// The highest trial that passed.
+    /// The one of these.
     fn best(&self) -> Option<&Trial> {
         let passed = self.trials.iter().filter(|trial| trial.said() == Said::Passed);
         passed.max_by(|a, b| a.offered_pps.total_cmp(&b.offered_pps))
@@ -76,9 +76,14 @@ impl Repeat {
 }
 
 impl Throughput {
-    /// Latencies of the highest trial that passed, in the repeat that found the most.
+    /// Latencies of the trial that found the most.
     pub fn latency(&self) -> Option<Latency> {
         self.best().and_then(|trial| trial.latency_us)
+    }
+
+    /// Why it has none though packets came.
+    pub fn untimed(&self) -> Option<&str> {
+        self.best().and_then(|trial| trial.untimed.as_deref())
     }
 
     /// Repeats that its figures are of.
@@ -158,7 +163,8 @@ fn search(
             Next::Done(found) => return Ok(found),
             Next::Try(rate) => {
                 let accepted = session.options.loss.unwrap_or_default();
-                let plan = TrialPlan { rate, duration: session.trial(), accepted };
+                let plan = TrialPlan { rate, duration: session.trial(), accepted, timed: false };
+                progress::begins(place, &plan);
                 let (trial, _) = bed.trial(plan)?;
                 progress::trial(place, &trial);
                 search.handle(trial.said(), trial.offered_pps);

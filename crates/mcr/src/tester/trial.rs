@@ -1,5 +1,7 @@
 //! One trial: what was offered, what arrived at the outputs, and what that says of the device.
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -30,7 +32,7 @@ pub struct Counts {
     pub foreign: u64,
     /// IP fragments, which are not put together here.
     pub fragments: u64,
-    /// Packets of another trial, or at another flow's group or port.
+    /// Packets of another trial, at another flow's group or port, or at a port that is no output's.
     pub stray: u64,
 }
 
@@ -174,11 +176,25 @@ pub struct Trial {
     pub tap_lost: u64,
     /// From send call to arrival at an output, microseconds.
     pub latency_us: Option<Latency>,
+    /// Why that is absent though packets came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untimed: Option<String>,
     /// What it says.
     pub verdict: Verdict,
     /// Why it says nothing of the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// How a trial is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TrialPlan {
+    pub(super) rate: Rate,
+    pub(super) duration: Duration,
+    /// Part of the packets that may be lost at an output.
+    pub(super) accepted: f64,
+    /// Whether it is made for its latencies: one that has none of the device's says nothing.
+    pub(super) timed: bool,
 }
 
 /// What receivers came to, with the lane each of them takes.
@@ -191,17 +207,17 @@ pub(super) struct Arrived {
 }
 
 impl Trial {
-    /// Judges what was offered at `rate` for `duration_ns`, lane by lane of `classes`, against what arrived;
-    /// `accepted` is the loss that still passes. With it come its latencies, nanoseconds.
+    /// Judges what was offered by `plan`, lane by lane of `classes`, against what arrived. With it come its latencies,
+    /// nanoseconds.
     pub(super) fn judge(
-        (rate, duration_ns): (Rate, u64),
+        plan: &TrialPlan,
         offered: &Offered,
         arrived: &[Arrived],
         classes: &[Class],
-        accepted: f64,
     ) -> (Self, Histogram<u64>) {
+        let duration_ns = u64::try_from(plan.duration.as_nanos()).unwrap_or(u64::MAX);
         // The last packet of a paced offer leaves before its last interval is over.
-        let paced = if rate == Rate::Max { 1 } else { duration_ns };
+        let paced = if plan.rate == Rate::Max { 1 } else { duration_ns };
         let seconds = offered.elapsed_ns.max(paced) as f64 / 1e9;
         let classes = [Class::Multicast, Class::Unicast]
             .map(|class| ClassCounts::of(class, seconds, offered, arrived, classes));
@@ -217,14 +233,17 @@ impl Trial {
         }
         let sent = offered.sent();
         let tap_lost = arrived.iter().map(|receiver| receiver.tap_lost).sum();
-        let asked_pps = match rate {
+        let asked_pps = match plan.rate {
             Rate::PerSecond(rate) => Some(rate.get()),
             Rate::Max => None,
         };
-        let unknown = uncounted(arrived, tap_lost).or_else(|| offered.kept_back.clone());
+        let untimed = offered.held_up.clone();
+        let unknown = uncounted(arrived, tap_lost)
+            .or_else(|| offered.kept_back.clone())
+            .or_else(|| untimed.clone().filter(|_| plan.timed));
         let known = unknown.is_none();
-        let reason = unknown.or_else(|| not_offered(rate, duration_ns, offered));
-        let verdict = match (&reason, worst_loss > accepted) {
+        let reason = unknown.or_else(|| not_offered(plan.rate, duration_ns, offered));
+        let verdict = match (&reason, worst_loss > plan.accepted) {
             // A device that loses at less than was asked for would at that as well.
             (_, true) if known && sent > 0 => Verdict::Lost,
             (Some(_), _) => Verdict::Void,
@@ -244,7 +263,8 @@ impl Trial {
             worst_loss,
             classes: classes.into(),
             tap_lost,
-            latency_us: Latency::of(&times),
+            latency_us: Latency::of(&times).filter(|_| untimed.is_none()),
+            untimed,
             verdict,
             reason: reason.filter(|_| verdict == Verdict::Void),
         };

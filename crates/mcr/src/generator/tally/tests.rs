@@ -117,3 +117,19 @@ fn a_window_keeps_strays_apart() {
     assert_eq!((report.received, report.lost, tally.strays()), (2, 0, 3));
     assert_eq!(tally.latencies().len(), 2);
 }
+
+#[test]
+fn packets_to_nobodys_port_are_strays() {
+    let mut tally = Tally::within(&target("239.1.1.1%lo:5000", 2), 10..20);
+    let whole = [payload(0, 10, 100), payload(1, 9, 100), vec![0; 100]].concat();
+    for to in ["239.1.1.2", "239.1.1.3"] {
+        let packet = packet(to, 5001, &whole);
+        let datagram = Datagram::parse_ip(&packet, ChecksumTrust::Verify).unwrap();
+        tally.take_stray(&datagram, NonZeroU16::new(100));
+    }
+    assert_eq!(
+        (tally.strays(), tally.received()),
+        (2, 0),
+        "those of others and to other groups are not ours"
+    );
+}

@@ -53,6 +53,29 @@ fn what_is_dropped_without_a_word_is_no_loss() {
     assert_eq!((&passed["verdict"], &passed["reason"]), (&"passed".into(), &Value::Null), "{passed:#}");
 }
 
+/// A shaper that is a little too slow: all leaves in time, at the end some of it late.
+#[test]
+fn what_waits_has_no_latency() {
+    skip_unless_available!();
+    let device = shaped(&[HOLDING]);
+    let sides = device.sides();
+    let line = format!("{sides} --size 1000 --trial 1 --residual 0.1 --repeat 1");
+    let setup = device.setup();
+    let waits =
+        |reason: &Value| reason.as_str().is_some_and(|reason| reason.contains("tbf on s0 made packets wait"));
+
+    let finished = bench(&format!("latency --load 242,100 {line}"), &[("--setup", &setup)]);
+    let report = finished.json();
+    let [late, prompt] = [0, 1].map(|at| &report["results"][at]);
+    assert!(late["latency_us"].is_null() && waits(&late["trials"][0]["reason"]), "{late:#}");
+    assert!(prompt["latency_us"]["p50"].is_number(), "{prompt:#}");
+
+    let result = &results(&format!("throughput --most 242 {line}"), &[("--setup", &setup)])[0];
+    assert_eq!(result["limited_by"], "most", "{result:#}");
+    let trial = &trials(result)[0];
+    assert!(trial["latency_us"].is_null() && waits(&trial["untimed"]), "{trial:#}");
+}
+
 /// Delays would be the queue's.
 #[test]
 fn behind_a_queue_nothing_is_timed() {

@@ -222,6 +222,19 @@ fn socat(line: &Line) -> Daemon {
 }
 
 /// A device that is not MCR; then two of them side by side, which make each packet two.
+/// At the right group, and once each.
+#[test]
+fn packets_at_a_wrong_port_are_told() {
+    skip_unless_available!();
+    let device = Device::new();
+    let setup = device.setup_through("sed 's/$/ 239.2.1.1%d0:6001/'");
+    let line = format!("latency {} --fanout 2 --load 500 --trial 0.2 --repeat 1", device.sides());
+    let result = &results(&line, &[("--setup", &setup)])[0];
+    let counts = &result["counts"];
+    let figures = ["received", "lost", "duplicated", "stray"].map(|name| counts[name].as_u64().unwrap());
+    assert_eq!(figures, [200, 0, 0, 100], "{result:#}");
+}
+
 #[test]
 fn any_relay_is_measured_and_duplicates_are_told() {
     skip_unless_available!();

@@ -19,7 +19,7 @@ fn command_lines_that_cannot_be_measured() {
             format!("throughput --tx 239.1.1.1%s0:5000/nowhere-{tx} --rx 239.2.1.1%d0:6000/{rx}"),
             "cannot enter",
         ),
-        (format!("throughput --tx 239.1.1.1%s0:5000//dev/null --rx 239.2.1.1%d0:6000/{rx}"), "cannot enter"),
+        (format!("throughput --tx 239.1.1.1%s0:5000/dev/null --rx 239.2.1.1%d0:6000/{rx}"), "cannot enter"),
         (
             format!("throughput --tx 239.1.1.1%s0:5000/{tx} --rx 239.2.1.1%absent:6000/{rx}"),
             "absent does not exist",
@@ -27,6 +27,8 @@ fn command_lines_that_cannot_be_measured() {
         (format!("throughput --tx 239.1.1.1:5000/{tx} --rx 239.2.1.1%d0:6000/{rx}"), "names no interface"),
         (format!("throughput --tx 239.1.1.1%s0/{tx} --rx 239.2.1.1%d0:6000/{rx}"), "names no port"),
         (format!("throughput {sides} --size 17"), "18 to 65507"),
+        (format!("throughput {sides} --fanout 1,0"), "a whole number from 1 on"),
+        (format!("matrix {sides} --groups 70000"), "this is too many"),
         (format!("throughput {sides} --size 18:0"), "a weight is"),
         (format!("throughput {sides} --loss 1"), "a part of 1"),
         (format!("throughput {sides} --rx 239.2.1.1%d0:6000/{rx} --fanout 3"), "would take the same packets"),
