@@ -4,5 +4,7 @@ pub mod api;
 pub mod ctl;
 pub mod doctor;
 pub mod generator;
+mod replace;
+mod route;
 pub mod supervisor;
 pub mod tester;
