@@ -50,6 +50,16 @@ impl Interface {
         let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
         Ok(Self { index: netdevice::name_to_index(&socket, name.as_str())?, name })
     }
+
+    /// The one that has that index now, there.
+    ///
+    /// # Errors
+    /// `ENXIO` where there is none.
+    pub fn indexed(index: u32) -> io::Result<Self> {
+        let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+        let name = netdevice::index_to_name(&socket, index)?;
+        Ok(Self { index, name: name.parse().map_err(io::Error::other)? })
+    }
 }
 
 /// The flows of one generator or receiver.

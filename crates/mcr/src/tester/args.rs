@@ -52,6 +52,9 @@ pub(super) const LOAD: u64 = 10_000;
 const CAPACITY_LOAD: u64 = 10;
 const UNICAST_SHARE: u8 = 50;
 
+/// Below this a machine that is busy for a moment makes a trial of its own.
+const TRIAL_LEAST: Duration = Duration::from_millis(10);
+
 /// `mcrgen bench`
 #[derive(Debug, Clone, Args, Serialize)]
 pub struct Bench {
@@ -86,7 +89,7 @@ pub struct Bench {
     #[arg(long, value_name = "PPS", value_parser = parse_count::<NonZeroU64>)]
     pub most: Option<NonZeroU64>,
     /// How long a trial offers packets.
-    #[arg(long, value_name = "S", default_value = "2", value_parser = parse_seconds)]
+    #[arg(long, value_name = "S", default_value = "2", value_parser = parse_trial)]
     #[serde(serialize_with = "seconds")]
     pub trial: Duration,
     /// How often each measurement is made.
@@ -206,6 +209,14 @@ impl Bench {
         if self.test == Mixed && self.unicast.is_empty() {
             return usage("mixed needs at least one --unicast TX=RX to mix multicast with".into());
         }
+        let trial = self.trial.as_secs_f64();
+        let loads = self.load.iter().filter(|_| self.test != Join).map(|load| ("--load", load));
+        let mut rates = loads.chain(self.most.iter().map(|most| ("--most", most)));
+        if let Some((option, rate)) = rates.find(|(_, rate)| rate.get() as f64 * trial < 1.0) {
+            return usage(format!(
+                "{option} {rate} is less than one packet in a trial of {trial} s: give more, or a longer --trial"
+            ));
+        }
         if matches!(self.test, Join | Capacity) && self.load.len() > 1 {
             return usage(format!("{} takes one --load", self.test.name()));
         }
@@ -244,10 +255,23 @@ impl Bench {
         all
     }
 
+    /// All places, in order.
+    pub(super) fn places_mut(&mut self) -> impl Iterator<Item = &mut Place> {
+        let pairs = self.unicast.iter_mut().flat_map(|pair| [&mut pair.tx, &mut pair.rx]);
+        std::iter::once(&mut self.tx).chain(&mut self.rx).chain(pairs)
+    }
+
     /// All sizes, in order.
     pub fn sizes(&self) -> impl Iterator<Item = &Mix> {
         self.size.iter().flat_map(|list| &list.0)
     }
+}
+
+fn parse_trial(text: &str) -> Result<Duration, String> {
+    parse_seconds(text)
+        .ok()
+        .filter(|trial| *trial >= TRIAL_LEAST)
+        .ok_or_else(|| format!("give seconds from {} on, as in 10 or 0.5", TRIAL_LEAST.as_secs_f64()))
 }
 
 fn parse_loss(text: &str) -> Result<f64, String> {

@@ -145,8 +145,7 @@ impl Bed {
         self.drain(end, self.residual)?;
         let all_read = end != End::Unread;
         let arrived = |(lane, finished): (&usize, Result<_, TesterError>)| {
-            let (outputs, tap_lost) = finished?;
-            Ok(Arrived { lane: *lane, outputs, tap_lost, all_read })
+            Ok(Arrived { lane: *lane, report: finished?, all_read })
         };
         let arrived: Vec<_> =
             self.lanes.iter().zip(finished).map(arrived).collect::<Result<_, TesterError>>()?;

@@ -38,11 +38,6 @@ impl Link {
         Ok(Some(Self { place: place.clone(), interface, watch }))
     }
 
-    /// Its interface.
-    pub(super) fn interface(&self) -> &Interface {
-        &self.interface
-    }
-
     /// # Errors
     /// When it went down or away since this was last asked, or it was opened.
     pub(super) fn check(&self) -> Result<(), TesterError> {

@@ -86,6 +86,16 @@ pub(super) struct OutputReport {
     pub(super) latencies: Histogram<u64>,
 }
 
+/// A trial at a receiver.
+#[derive(Debug)]
+pub(super) struct ListenerReport {
+    pub(super) outputs: Vec<OutputReport>,
+    /// Frames the tap had no room for.
+    pub(super) tap_lost: u64,
+    /// When the last intact packet came, nanoseconds; 0 if none did.
+    pub(super) last_ns: u64,
+}
+
 /// An open receiver.
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -194,18 +204,21 @@ impl Listener {
         self.targets.iter().zip(&self.spans).flat_map(name).collect()
     }
 
-    /// What the trial came to at each output, and the frames the tap had no room for.
+    /// What the trial came to.
     ///
     /// # Errors
     /// When the tap does not say what it lost.
-    pub(super) fn finish(&mut self) -> Result<(Vec<OutputReport>, u64), TesterError> {
+    pub(super) fn finish(&mut self) -> Result<ListenerReport, TesterError> {
         let report = |tally: &Tally| OutputReport {
             tally: tally.report(None),
             strays: tally.strays(),
             latencies: tally.latencies().clone(),
         };
-        let reports = self.tallies.iter().map(report).collect();
-        Ok((reports, self.tap_lost()? - self.tap_lost_before))
+        Ok(ListenerReport {
+            outputs: self.tallies.iter().map(report).collect(),
+            tap_lost: self.tap_lost()? - self.tap_lost_before,
+            last_ns: self.last_ns,
+        })
     }
 
     /// # Errors

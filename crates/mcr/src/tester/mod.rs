@@ -52,7 +52,8 @@ use crate::generator::stop::Stop;
 /// # Errors
 /// When nothing can be measured: the command line, or what it names.
 pub fn run(options: &Bench, commit: Option<&'static str>, stop: &Stop) -> Result<Report, TesterError> {
-    let options = options.with_defaults();
+    let mut options = options.with_defaults();
+    place::unify(options.places_mut());
     let session = Session::new(&options, stop.clone())?;
     let results = match options.test {
         Test::Throughput | Test::Matrix | Test::Mixed => Results::Throughput(throughput::measure(&session)),

@@ -1,5 +1,6 @@
 //! The sending side: lanes of flows, each with its share of the packets, offered by one schedule.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,8 +28,8 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// Part of its duration a trial may take longer, so that what a busy machine kept from leaving in time still does;
 /// with a floor for short trials. What has not left then makes the offer too low.
-const GRACE: f64 = 0.02;
-const GRACE_LEAST_NS: u64 = 20_000_000;
+pub(super) const GRACE: f64 = 0.02;
+pub(super) const GRACE_LEAST_NS: u64 = 20_000_000;
 
 /// What one lane sends: all flows of one endpoint.
 #[derive(Debug, Clone)]
@@ -57,6 +58,7 @@ pub(super) struct Offered {
     pub(super) flows: Vec<Vec<u64>>,
     pub(super) refused: u64,
     pub(super) last_error: Option<String>,
+    pub(super) start_ns: u64,
     pub(super) elapsed_ns: u64,
     /// The longest a packet left after it was due.
     pub(super) late_ns: u64,
@@ -143,8 +145,8 @@ impl Offer {
                 .map_err(|error| TesterError::Transmit(Box::new(lane.tx.clone()), error))
         };
         let links = lanes.iter().map(|lane| Link::open(&lane.tx)).collect::<Result<Vec<_>, _>>()?;
-        let links: Vec<_> = links.into_iter().flatten().collect();
-        let queues = Queues::open(links.iter().map(|link| link.interface().clone()).collect())?;
+        let links = links.into_iter().flatten().collect();
+        let queues = Queues::open(lanes.iter().map(|lane| &lane.tx.endpoint))?;
         let mut offer = Self {
             lanes: lanes.iter().map(open).collect::<Result<_, _>>()?,
             streams: Vec::new(),
@@ -206,7 +208,7 @@ impl Offer {
         }
         let left_by = if halted { clock::monotonic_ns() + GRACE_LEAST_NS } else { left_by };
         let (left_ns, queues) = self.wait_left(left_by)?;
-        let offered = self.offered(bases, left_ns - start, late_ns, halted, refusal);
+        let offered = self.offered(bases, start..left_ns, late_ns, halted, refusal);
         let kept_back = kept_back(&queued, &queues, offered.refused);
         Ok(Offered { kept_back, held_up: held_up(&queued, &queues), ..offered })
     }
@@ -248,7 +250,7 @@ impl Offer {
     fn offered(
         &self,
         bases: &[u64],
-        elapsed_ns: u64,
+        time: Range<u64>,
         late_ns: u64,
         halted: bool,
         refusal: Option<String>,
@@ -260,7 +262,8 @@ impl Offer {
             flows: self.lanes.iter().zip(bases).map(sent).collect(),
             refused: self.lanes.iter().map(Lane::errors).sum(),
             last_error: self.lanes.iter().find_map(Lane::last_error).map(str::to_owned).or(refusal),
-            elapsed_ns,
+            start_ns: time.start,
+            elapsed_ns: time.end - time.start,
             late_ns,
             path: paths.join(", "),
             halted,

@@ -9,6 +9,7 @@ use super::error::TesterError;
 use super::plots;
 use super::report::{Report, Results};
 use super::step::Step;
+use crate::replace::replace;
 
 const JSON: &str = "results.json";
 const TABLE: &str = "table.md";
@@ -44,11 +45,15 @@ fn can_write(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes all of it, over what is there of an earlier run; what can be written is, also where something else cannot.
+/// Writes all of it, each file whole, over what is there of an earlier run; what can be written is, also where
+/// something else cannot. Nothing where nothing was measured before an interruption.
 ///
 /// # Errors
 /// When a file cannot be written: the first of them.
 pub(super) fn write(report: &Report, folder: &Path) -> Result<(), TesterError> {
+    if report.results.is_empty() {
+        return Ok(());
+    }
     let json = put_json(report, &folder.join(JSON));
     let table = put(&folder.join(TABLE), &markdown(report));
     let plots = match &report.results {
@@ -83,5 +88,5 @@ fn markdown(report: &Report) -> String {
 }
 
 fn put(path: &Path, text: &str) -> Result<(), TesterError> {
-    fs::write(path, text).map_err(|error| TesterError::Write(path.to_owned(), error))
+    replace(path, text.as_bytes()).map_err(|error| TesterError::Write(path.to_owned(), error))
 }

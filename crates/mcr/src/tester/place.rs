@@ -1,9 +1,10 @@
 //! Where a side of the tester stands: an endpoint, and the network namespace it is meant in.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use mcast::Endpoint;
@@ -14,6 +15,9 @@ use super::error::TesterError;
 
 /// Where `ip netns` keeps the namespaces it names (ip-netns(8)).
 const NAMED: &str = "/run/netns";
+
+/// The process's own (namespaces(7)).
+const OWN: &str = "/proc/self/ns/net";
 
 /// A network namespace, as it was written: a name of `ip netns`, or a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,6 +42,24 @@ impl Netns {
 
     fn path(&self) -> PathBuf {
         PathBuf::from(NAMED).join(&self.0)
+    }
+}
+
+/// Writes each namespace as it was first written, so that one is not taken for two; the process's own is none. One
+/// that is absent stays: who enters it says so.
+pub(super) fn unify<'a>(places: impl Iterator<Item = &'a mut Place>) {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let own = identity(Path::new(OWN));
+    let mut known: Vec<(_, Netns)> = Vec::new();
+    for place in places {
+        let Some(netns) = &place.netns else { continue };
+        let Some(this) = identity(&netns.path()) else { continue };
+        let first = known.iter().find(|(identity, _)| *identity == this);
+        match first.map(|(_, first)| first.clone()) {
+            _ if own == Some(this) => place.netns = None,
+            Some(first) => place.netns = Some(first),
+            None => known.push((this, netns.clone())),
+        }
     }
 }
 
@@ -115,7 +137,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.endpoint)?;
         match &self.netns {
-            Some(netns) if netns.0.starts_with('/') => write!(f, "{netns}"),
+            Some(netns) if netns.0.rfind('/') > Some(0) => write!(f, "{netns}"),
             Some(netns) => write!(f, "/{netns}"),
             None => Ok(()),
         }
@@ -132,6 +154,7 @@ mod tests {
             ("239.1.1.1%s0:5000", None, None),
             ("239.1.1.1%s0:5000/left", Some("left"), Some("/run/netns/left")),
             ("[ff3e::1]%s0:5000/proc/7/ns/net", Some("/proc/7/ns/net"), Some("/proc/7/ns/net")),
+            ("10.0.0.1:7//net", Some("/net"), Some("/net")),
         ] {
             let place: Place = text.parse().unwrap();
             assert_eq!(place.netns.as_ref().map(|netns| netns.0.as_str()), netns);
@@ -140,6 +163,17 @@ mod tests {
         }
         let place = |text: &str| text.parse::<Place>().unwrap();
         assert_eq!(place("10.0.0.1:7//proc/7/ns/net"), place("10.0.0.1:7/proc/7/ns/net"));
+    }
+
+    #[test]
+    fn one_namespace_has_one_name() {
+        let mut places =
+            ["/proc/self/ns/net", "/proc/thread-self/ns/../ns/uts", "/proc/self/ns/uts", "//nowhere"]
+                .map(|path| format!("10.0.0.1:7{path}").parse::<Place>().unwrap());
+        unify(places.iter_mut());
+        let names = places.map(|place| place.netns.map(|netns| netns.0));
+        let uts = Some("/proc/thread-self/ns/../ns/uts".to_owned());
+        assert_eq!(names, [None, uts.clone(), uts, Some("/nowhere".to_owned())]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::error::TesterError;
 use super::mark::{Canvas, Look};
 use super::table::whole;
 use super::ticks::Across;
+use crate::replace::replace;
 
 /// The plot, without its key.
 const SIZE: (u32, u32) = (760, 540);
@@ -81,12 +82,14 @@ pub fn plot(path: &Path, frame: &Frame<'_>, lines: &mut [Line]) -> Result<(), Te
     for line in &mut *lines {
         line.points.sort_by(|a, b| a.x.total_cmp(&b.x));
     }
-    draw(path, frame, lines).map_err(|error| TesterError::Plot(path.to_owned(), error.to_string()))
+    let mut svg = String::new();
+    draw(&mut svg, frame, lines).map_err(|error| TesterError::Plot(path.to_owned(), error.to_string()))?;
+    replace(path, svg.as_bytes()).map_err(|error| TesterError::Write(path.to_owned(), error))
 }
 
-fn draw(path: &Path, frame: &Frame<'_>, lines: &[Line]) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(svg: &mut String, frame: &Frame<'_>, lines: &[Line]) -> Result<(), Box<dyn std::error::Error>> {
     let size = (SIZE.0 + key_width(lines), SIZE.1);
-    let whole_area = SVGBackend::new(path, size).into_drawing_area();
+    let whole_area = SVGBackend::with_string(svg, size).into_drawing_area();
     whole_area.fill(&WHITE)?;
     let (area, key) = whole_area.split_horizontally(SIZE.0);
     let points = || lines.iter().flat_map(|line| &line.points);

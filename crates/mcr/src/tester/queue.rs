@@ -2,12 +2,14 @@
 //! there waits for no device.
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use mcast::Endpoint;
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcStats2, TcStatsQueue};
 use rtnetlink::Handle;
 use tokio::runtime::{Builder, Runtime};
 
 use super::error::TesterError;
 use crate::generator::target::Interface;
+use crate::route::way_to;
 
 /// The root queueing disciplines of some interfaces. What waits or is dropped below one (tc(8), classes) is in its
 /// figures.
@@ -34,13 +36,11 @@ pub(super) struct Standing {
 }
 
 impl Queues {
-    /// Those of `interfaces`, in the calling thread's namespace.
+    /// Those of the interfaces by which packets to `endpoints` leave the calling thread's namespace.
     ///
     /// # Errors
     /// When netlink cannot be had.
-    pub(super) fn open(mut interfaces: Vec<Interface>) -> Result<Self, TesterError> {
-        interfaces.sort_by_key(|interface| interface.index);
-        interfaces.dedup();
+    pub(super) fn open<'a>(endpoints: impl Iterator<Item = &'a Endpoint>) -> Result<Self, TesterError> {
         let runtime = Builder::new_current_thread()
             .enable_io()
             .build()
@@ -51,6 +51,11 @@ impl Queues {
         // It ends with the runtime.
         drop(runtime.spawn(connection));
         drop(entered);
+        // One that cannot be had has no queue: who sends by it says why.
+        let of = |endpoint| runtime.block_on(interface(&netlink, endpoint));
+        let mut interfaces: Vec<_> = endpoints.filter_map(of).collect();
+        interfaces.sort_by_key(|interface| interface.index);
+        interfaces.dedup();
         Ok(Self { runtime, netlink, interfaces })
     }
 
@@ -65,6 +70,14 @@ impl Queues {
         let all = self.runtime.block_on(self.netlink.qdisc().get().execute().boxed().try_collect::<Vec<_>>());
         let all = all.map_err(TesterError::Queues)?;
         Ok(self.interfaces.iter().filter_map(|interface| standing(interface, &all)).collect())
+    }
+}
+
+/// By which packets to an endpoint leave: the one it names, or by the route.
+async fn interface(netlink: &Handle, endpoint: &Endpoint) -> Option<Interface> {
+    match &endpoint.interface {
+        Some(name) => Interface::named(name.clone()).ok(),
+        None => Interface::indexed(way_to(netlink, (endpoint.address, None)).await.ok()?.ifindex).ok(),
     }
 }
 

@@ -27,6 +27,18 @@ pub enum Results {
     Capacity(Vec<Capacity>),
 }
 
+impl Results {
+    /// Whether there are none, as before an interruption.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Throughput(steps) => steps.is_empty(),
+            Self::Latency(steps) => steps.is_empty(),
+            Self::Join(steps) => steps.is_empty(),
+            Self::Capacity(steps) => steps.is_empty(),
+        }
+    }
+}
+
 /// One run.
 #[derive(Debug, Serialize)]
 pub struct Report {

@@ -102,6 +102,9 @@ impl Search {
             Next::Try(Rate::PerSecond(rate)) => rate.get(),
             Next::Try(Rate::Max) => offered as u64,
         };
+        // Of what could not be offered it says no more than of what was.
+        let tried =
+            if offered < OFFER_LEAST * asked as f64 { (offered as u64).max(self.low + 1) } else { asked };
         match said {
             Said::Passed => {
                 (self.low, self.offered) = (asked, self.offered.max(offered));
@@ -109,12 +112,12 @@ impl Search {
                     self.done = Some(Found { pps: offered, limited_by: self.limit_of_offer(offered) });
                 }
             }
-            Said::Lost => self.high = Some((asked, LimitedBy::Device)),
+            Said::Lost => self.high = Some((tried, LimitedBy::Device)),
             Said::Nothing if self.again < AGAIN_MAX => {
                 self.again += 1;
                 return;
             }
-            Said::Nothing => self.high = Some((asked, LimitedBy::Tester)),
+            Said::Nothing => self.high = Some((tried, LimitedBy::Tester)),
         }
         self.again = 0;
     }
@@ -213,6 +216,15 @@ mod tests {
             search.handle(Said::Lost, 0.0);
         }
         assert_eq!(search.poll(), Next::Done(Found { pps: 500.0, limited_by: LimitedBy::Device }));
+    }
+
+    /// What the tester cannot offer is not gone through by halves.
+    #[test]
+    fn a_most_beyond_the_tester_costs_no_trials() {
+        for device in [300_000, 2_000_000] {
+            let (found, trials) = run(Some(u64::MAX), device, 600_000, |_| false);
+            assert!(found.pps >= device.min(600_000) as f64 * 0.98 && trials < 15, "{found:?} {trials}");
+        }
     }
 
     proptest! {

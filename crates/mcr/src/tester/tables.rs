@@ -87,6 +87,13 @@ impl Table {
         if result.counts.stray > 0 && result.pps.is_some_and(|pps| pps.median == 0.0) {
             self.note(RESIDUAL.into());
         }
+        if let Some(drained) = result.drained_s() {
+            self.note(format!(
+                "{}: the last packet came {drained:.2} s after the offer: the device took in more than it forwards. \
+                 A longer --trial finds less.",
+                result.step
+            ));
+        }
         if let Some(why) = result.untimed() {
             self.note(format!("{}: no latency: {why}", result.step));
         }

@@ -71,7 +71,7 @@ impl Repeat {
 
     /// Packets per second that arrived in it, at all outputs together.
     fn forwarded_pps(&self) -> f64 {
-        self.best().map_or(0.0, |trial| trial.counts.received as f64 / trial.duration_s)
+        self.best().map_or(0.0, |trial| trial.counts.received as f64 / trial.delivery_s)
     }
 }
 
@@ -94,6 +94,12 @@ impl Throughput {
     /// How many of them had this limit.
     pub fn repeats_limited_by(&self, limit: LimitedBy) -> usize {
         self.found().filter(|repeat| repeat.limited_by == limit).count()
+    }
+
+    /// The longest that the device went on sending after a trial that counts, seconds; absent where it did not.
+    pub fn drained_s(&self) -> Option<f64> {
+        let drained = self.found().filter_map(|repeat| repeat.best()?.drained_s());
+        drained.max_by(f64::total_cmp)
     }
 
     fn found(&self) -> impl Iterator<Item = &Repeat> {
@@ -160,7 +166,13 @@ fn search(
     let mut search = Search::new(session.options.most, session.least(step));
     loop {
         match search.poll() {
-            Next::Done(found) => return Ok(found),
+            Next::Done(found) => {
+                // A device that has ended meanwhile has no rate.
+                if trials.iter().any(|trial| trial.sent > 0 && trial.counts.received == 0) {
+                    bed.probe(session.options.wait)?;
+                }
+                return Ok(found);
+            }
             Next::Try(rate) => {
                 let accepted = session.options.loss.unwrap_or_default();
                 let plan = TrialPlan { rate, duration: session.trial(), accepted, timed: false };

@@ -5,8 +5,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::listener::OutputReport;
-use super::offer::Offered;
+use super::listener::{ListenerReport, OutputReport};
+use super::offer::{GRACE, GRACE_LEAST_NS, Offered};
 use super::search::Said;
 use crate::generator::pacing::{Rate, packets_within};
 use crate::generator::tally::{Latency, latencies};
@@ -136,7 +136,7 @@ impl ClassCounts {
         let mut counts = Counts::default();
         for receiver in arrived.iter().filter(|receiver| of_class(receiver.lane)) {
             let sent = &offered.flows[receiver.lane];
-            receiver.outputs.iter().for_each(|output| counts.add(&Counts::of(output, sent)));
+            receiver.report.outputs.iter().for_each(|output| counts.add(&Counts::of(output, sent)));
         }
         let lanes = offered.flows.iter().enumerate().filter(|(lane, _)| of_class(*lane));
         let sent: u64 = lanes.flat_map(|(_, flows)| flows).sum();
@@ -158,6 +158,8 @@ pub struct Trial {
     pub refused: u64,
     /// How long the offer took, seconds.
     pub duration_s: f64,
+    /// From the offer's begin to the last packet's arrival, or to the offer's end if that was later, seconds.
+    pub delivery_s: f64,
     /// The longest a packet left after it was due, microseconds.
     pub late_us: f64,
     /// How packets left: `datagrams`, `segmented` or `frames`.
@@ -200,8 +202,7 @@ pub(super) struct TrialPlan {
 /// What receivers came to, with the lane each of them takes.
 pub(super) struct Arrived {
     pub(super) lane: usize,
-    pub(super) outputs: Vec<OutputReport>,
-    pub(super) tap_lost: u64,
+    pub(super) report: ListenerReport,
     /// Whether they have read all that came.
     pub(super) all_read: bool,
 }
@@ -225,14 +226,16 @@ impl Trial {
         classes.iter().for_each(|class| counts.add(&class.counts));
         let (mut worst_loss, mut times): (f64, _) = (0.0, latencies());
         for receiver in arrived {
-            for output in &receiver.outputs {
+            for output in &receiver.report.outputs {
                 worst_loss = worst_loss.max(Counts::of(output, &offered.flows[receiver.lane]).loss());
                 // Both have the same bounds.
                 let _ = times.add(&output.latencies);
             }
         }
         let sent = offered.sent();
-        let tap_lost = arrived.iter().map(|receiver| receiver.tap_lost).sum();
+        let tap_lost = arrived.iter().map(|receiver| receiver.report.tap_lost).sum();
+        let last_ns = arrived.iter().map(|receiver| receiver.report.last_ns).max().unwrap_or_default();
+        let delivery_ns = last_ns.saturating_sub(offered.start_ns);
         let asked_pps = match plan.rate {
             Rate::PerSecond(rate) => Some(rate.get()),
             Rate::Max => None,
@@ -256,6 +259,7 @@ impl Trial {
             sent,
             refused: offered.refused,
             duration_s: seconds,
+            delivery_s: seconds.max(delivery_ns as f64 / 1e9),
             late_us: offered.late_ns as f64 / 1000.0,
             path: offered.path.clone(),
             loss: counts.loss(),
@@ -269,6 +273,14 @@ impl Trial {
             reason: reason.filter(|_| verdict == Verdict::Void),
         };
         (trial, times)
+    }
+
+    /// How long the device went on sending what it held when the offer was over, seconds, if that was longer than
+    /// the offer may be late: then it took in more than it forwards.
+    pub fn drained_s(&self) -> Option<f64> {
+        let path = self.latency_us.map_or(0.0, |latency| latency.min / 1e6);
+        let drained = self.delivery_s - self.duration_s - path;
+        (drained > (self.duration_s * GRACE).max(GRACE_LEAST_NS as f64 / 1e9)).then_some(drained)
     }
 
     /// What it says to a search.

@@ -70,6 +70,13 @@ fn what_waits_has_no_latency() {
     assert!(late["latency_us"].is_null() && waits(&late["trials"][0]["reason"]), "{late:#}");
     assert!(prompt["latency_us"]["p50"].is_number(), "{prompt:#}");
 
+    // A host without an interface is sent to by the route.
+    let host = sides.replace("239.1.1.1%s0", "10.10.1.1");
+    let host = format!("latency {host} --size 1000 --load 242 --trial 1 --residual 0.1 --repeat 1");
+    let named = device.setup_through("sed 's/10.10.1.1:/10.10.1.1%r-in:/'");
+    let late = &bench(&host, &[("--setup", &named)]).json()["results"][0];
+    assert!(late["latency_us"].is_null() && waits(&late["trials"][0]["reason"]), "{late:#}");
+
     let result = &results(&format!("throughput --most 242 {line}"), &[("--setup", &setup)])[0];
     assert_eq!(result["limited_by"], "most", "{result:#}");
     let trial = &trials(result)[0];

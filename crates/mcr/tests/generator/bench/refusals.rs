@@ -24,6 +24,9 @@ fn command_lines_that_cannot_be_measured() {
             format!("throughput --tx 239.1.1.1%s0:5000/{tx} --rx 239.2.1.1%absent:6000/{rx}"),
             "absent does not exist",
         ),
+        (format!("throughput {sides} --rx 239.2.1.1%d0:6000/run/netns/{rx} --fanout 3"), "is given twice"),
+        (format!("latency {sides} --load 5 --trial 0.1"), "less than one packet"),
+        (format!("latency {sides} --trial 0.001"), "from 0.01 on"),
         (format!("throughput --tx 239.1.1.1:5000/{tx} --rx 239.2.1.1%d0:6000/{rx}"), "names no interface"),
         (format!("throughput --tx 239.1.1.1%s0/{tx} --rx 239.2.1.1%d0:6000/{rx}"), "names no port"),
         (format!("throughput {sides} --size 17"), "18 to 65507"),
@@ -118,6 +121,24 @@ fn steps_without_a_result() {
     let document = half.json();
     let error = document["results"][0]["error"].as_str().unwrap();
     assert!(error.contains("2 of 4 flows did not arrive: 239.2.1.2%d0:6000/"), "{error}");
+}
+
+/// A device that ends meanwhile has no rate, which is not a rate of nothing.
+#[test]
+fn a_device_that_ends_has_no_result() {
+    skip_unless_available!();
+    let device = Device::new();
+    let line =
+        format!("throughput {} --trial 2 --residual 0.1 --repeat 2 --wait 0.5 --most 1000", device.sides());
+    let mut bench = start(&line, &[("--setup", &device.setup())]);
+    let sent = || device.relay.stats()["totals"]["sent"].as_u64().unwrap();
+    eventually(LONG, "the trial has begun", || sent() > 500);
+    device.relay.ctl_ok(&["remove", "r1"]);
+    assert_eq!(bench.wait(LONG).code(), Some(1));
+    let result = &report(&bench)["results"][0];
+    assert!(result["error"].as_str().unwrap().contains("1 of 1 flows did not arrive"), "{result:#}");
+    assert!(result["pps"].is_null(), "{result:#}");
+    assert!(result["unfinished"].as_array().unwrap().len() > 1, "{result:#}");
 }
 
 /// What is wrong with the tester's own side is not put down to the device.
