@@ -43,6 +43,13 @@ impl Attempt {
     pub(super) fn lost(&self) -> bool {
         self.trials.iter().any(|trial| trial.said() == Said::Lost)
     }
+
+    /// Whether nothing came of any flow at `fanout` outputs, or the set-up refused it.
+    fn is_silent(&self, fanout: u16) -> bool {
+        let refused = self.trials.is_empty() && self.missing == 0;
+        let missing = self.missing == usize::from(self.groups) * usize::from(fanout);
+        !self.forwarded && !self.void && (refused || missing || self.trials.iter().any(Trial::is_silent))
+    }
 }
 
 /// The capacity of one step.
@@ -85,7 +92,9 @@ pub(super) fn measure(session: &Session<'_>) -> Vec<Capacity> {
             progress::failure(&place, error);
         }
         let interrupted = matches!(found, Err(TesterError::Interrupted));
-        results.push(summary(session, step, attempts, found.err()));
+        if !(interrupted && attempts.is_empty()) {
+            results.push(summary(session, step, attempts, found.err()));
+        }
         if interrupted {
             break;
         }
@@ -107,7 +116,7 @@ fn search(
     let mut climb = Climb::new(list, session.groups_max(step.fanout)?);
     loop {
         match climb.poll() {
-            climb::Step::Done(_) => return Ok(()),
+            climb::Step::Done(found) => return confirm(session, step, place, found.groups, attempts),
             climb::Step::Try(groups) => {
                 let step = Step { groups, ..step.clone() };
                 let attempt = attempt(session, &step, place)?;
@@ -121,6 +130,28 @@ fn search(
             }
         }
     }
+}
+
+/// Tries so many that passed again, where of more nothing at all came: a device that has ended meanwhile has no capacity.
+fn confirm(
+    session: &Session<'_>,
+    step: &Step,
+    place: &str,
+    groups: u16,
+    attempts: &mut Vec<Attempt>,
+) -> Result<(), TesterError> {
+    if groups == 0 || !attempts.iter().any(|attempt| attempt.is_silent(step.fanout)) {
+        return Ok(());
+    }
+    let again = attempt(session, &Step { groups, ..step.clone() }, place)?;
+    progress::note(place, &said(&again));
+    let failed = again.why.clone().filter(|_| !again.void);
+    attempts.push(again);
+    failed.map_or(Ok(()), |why| {
+        Err(TesterError::Unexpected(format!(
+            "{groups} groups were all forwarded, and then not any more: {why}: is the device still there?"
+        )))
+    })
 }
 
 /// Whether all of so many groups are forwarded.

@@ -91,6 +91,10 @@ fn loads(session: &Session<'_>, bed: &mut Bed, step: &Step, place: &str, results
                 }
             }
         }
+        // A device that has ended meanwhile says nothing of its load.
+        if failed.is_none() && trials.last().is_some_and(|(trial, _)| trial.said() == Said::Lost) {
+            failed = bed.probe(session.options.wait).err();
+        }
         let interrupted = matches!(failed, Some(TesterError::Interrupted));
         if !(interrupted && trials.is_empty()) {
             results.push(summary(step, load.get(), trials, failed.as_ref()));

@@ -89,8 +89,8 @@ impl Table {
         }
         if let Some(drained) = result.drained_s() {
             self.note(format!(
-                "{}: the last packet came {drained:.2} s after the offer: the device took in more than it forwards. \
-                 A longer --trial finds less.",
+                "{}: packets came up to {drained:.2} s later than the offer and their way take: where the device took in \
+                 more than it forwards, a longer --trial finds less.",
                 result.step
             ));
         }

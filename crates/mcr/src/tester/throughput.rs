@@ -71,7 +71,7 @@ impl Repeat {
 
     /// Packets per second that arrived in it, at all outputs together.
     fn forwarded_pps(&self) -> f64 {
-        self.best().map_or(0.0, |trial| trial.counts.received as f64 / trial.delivery_s)
+        self.best().map_or(0.0, Trial::forwarded_pps)
     }
 }
 
@@ -168,7 +168,7 @@ fn search(
         match search.poll() {
             Next::Done(found) => {
                 // A device that has ended meanwhile has no rate.
-                if trials.iter().any(|trial| trial.sent > 0 && trial.counts.received == 0) {
+                if trials.iter().any(Trial::is_silent) {
                     bed.probe(session.options.wait)?;
                 }
                 return Ok(found);

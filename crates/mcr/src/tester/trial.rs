@@ -275,12 +275,27 @@ impl Trial {
         (trial, times)
     }
 
+    /// Whether nothing came of what was offered.
+    pub fn is_silent(&self) -> bool {
+        self.sent > 0 && self.counts.received == 0
+    }
+
+    /// Packets per second that arrived at all outputs together.
+    pub fn forwarded_pps(&self) -> f64 {
+        self.counts.received as f64 / (self.duration_s + self.held_s())
+    }
+
     /// How long the device went on sending what it held when the offer was over, seconds, if that was longer than
-    /// the offer may be late: then it took in more than it forwards.
+    /// the offer may be late: it may have taken in more than it forwards.
     pub fn drained_s(&self) -> Option<f64> {
-        let path = self.latency_us.map_or(0.0, |latency| latency.min / 1e6);
-        let drained = self.delivery_s - self.duration_s - path;
+        let drained = self.held_s();
         (drained > (self.duration_s * GRACE).max(GRACE_LEAST_NS as f64 / 1e9)).then_some(drained)
+    }
+
+    /// How much longer than the offer the delivery took, seconds, less the shortest time a packet was on its way.
+    fn held_s(&self) -> f64 {
+        let path = self.latency_us.map_or(0.0, |latency| latency.min / 1e6);
+        (self.delivery_s - self.duration_s - path).max(0.0)
     }
 
     /// What it says to a search.

@@ -63,7 +63,12 @@ impl Device {
 
     /// A folder for `--out`, removed with the device.
     pub(super) fn folder(&self) -> String {
-        let file = self.relay.file("out", "");
+        self.absent("out")
+    }
+
+    /// A path at which nothing is yet; what comes there is removed with the device.
+    pub(super) fn absent(&self, name: &str) -> String {
+        let file = self.relay.file(name, "");
         std::fs::remove_file(&file).unwrap();
         file
     }

@@ -54,13 +54,15 @@ fn an_interruption_ends_a_set_up() {
     fs::create_dir(&folder).unwrap();
     let results = format!("{folder}/results.json");
     fs::write(&results, "an earlier run's").unwrap();
-    let line = format!("throughput {} --out {folder}", device.sides());
-    let mut bench = start(&line, &[("--setup", "sleep 600 & echo pid $!; wait")]);
-    let line = bench.wait_line(|line| line.starts_with("pid "), LONG);
-    bench.signal(Signal::INT);
-    assert_eq!(bench.wait(LONG).code(), Some(1));
-    assert_eq!(fs::read_to_string(&results).unwrap(), "an earlier run's", "nothing was measured");
-    // One that has ended has no command line, whether anybody waited for it or not.
-    let command_line = format!("/proc/{}/cmdline", &line["pid ".len()..]);
-    eventually(LONG, "nothing of it runs", || fs::read(&command_line).unwrap_or_default().is_empty());
+    for test in ["throughput", "capacity"] {
+        let line = format!("{test} {} --out {folder}", device.sides());
+        let mut bench = start(&line, &[("--setup", "sleep 600 & echo pid $!; wait")]);
+        let line = bench.wait_line(|line| line.starts_with("pid "), LONG);
+        bench.signal(Signal::INT);
+        assert_eq!(bench.wait(LONG).code(), Some(1));
+        assert_eq!(fs::read_to_string(&results).unwrap(), "an earlier run's", "nothing was measured");
+        // One that has ended has no command line, whether anybody waited for it or not.
+        let command_line = format!("/proc/{}/cmdline", &line["pid ".len()..]);
+        eventually(LONG, "nothing of it runs", || fs::read(&command_line).unwrap_or_default().is_empty());
+    }
 }

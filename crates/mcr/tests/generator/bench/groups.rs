@@ -45,6 +45,24 @@ fn a_capacity_beyond_the_testers_own_is_said() {
     assert!(last["why"].as_str().unwrap().contains("limited by the tester"), "{last:#}");
 }
 
+/// Where it does not take even those it took before it has no capacity.
+#[test]
+fn a_device_that_ends_has_no_capacity() {
+    skip_unless_available!();
+    let device = Device::new();
+    let ended = device.absent("ended");
+    let setup = format!(
+        "test ! -e {ended} && {{ test $MCRGEN_GROUPS -lt 4 || {{ touch {ended}; false; }}; }} && {{ {}; }}",
+        device.setup()
+    );
+    let line = format!("capacity {} --trial 0.1 --repeat 1 --wait 5", device.sides());
+    let finished = bench(&line, &[("--setup", &setup)]);
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    let result = &finished.json()["results"][0];
+    assert!(result["error"].as_str().unwrap().starts_with("2 groups were all forwarded"), "{result:#}");
+    assert!(result["limited_by"].is_null(), "{result:#}");
+}
+
 /// A set-up that refuses so many has said so; one that refuses a single group is broken.
 #[test]
 fn a_list_ends_at_the_first_that_fails() {
@@ -55,6 +73,11 @@ fn a_list_ends_at_the_first_that_fails() {
     let result = &results(&line, &[("--setup", &refuse)])[0];
     assert_eq!((&result["groups"], &result["failed_at"]), (&3.into(), &7.into()), "{result:#}");
     assert!(result["why"].as_str().unwrap().contains("exit code 1"), "{result:#}");
+    assert_eq!(
+        result["attempts"].as_array().unwrap().last().unwrap()["groups"],
+        3,
+        "tried again: {result:#}"
+    );
     let all = &results(&line.replace("1,3,7,9", "1,3"), &[("--setup", &refuse)])[0];
     assert_eq!((&all["groups"], &all["limited_by"]), (&3.into(), &"most".into()), "{all:#}");
     let broken = bench(&line, &[("--setup", "exit 9")]);

@@ -128,17 +128,24 @@ fn steps_without_a_result() {
 fn a_device_that_ends_has_no_result() {
     skip_unless_available!();
     let device = Device::new();
-    let line =
-        format!("throughput {} --trial 2 --residual 0.1 --repeat 2 --wait 0.5 --most 1000", device.sides());
-    let mut bench = start(&line, &[("--setup", &device.setup())]);
-    let sent = || device.relay.stats()["totals"]["sent"].as_u64().unwrap();
-    eventually(LONG, "the trial has begun", || sent() > 500);
-    device.relay.ctl_ok(&["remove", "r1"]);
-    assert_eq!(bench.wait(LONG).code(), Some(1));
-    let result = &report(&bench)["results"][0];
-    assert!(result["error"].as_str().unwrap().contains("1 of 1 flows did not arrive"), "{result:#}");
+    let sides = device.sides();
+    let ended = |test: &str| {
+        let line = format!("{test} {sides} --trial 2 --residual 0.1 --wait 0.5");
+        let sent = || device.relay.stats()["totals"]["sent"].as_u64().unwrap();
+        let before = sent();
+        let mut bench = start(&line, &[("--setup", &device.setup())]);
+        eventually(LONG, "the trial has begun", || sent() > before + 500);
+        device.relay.ctl_ok(&["remove", "r1"]);
+        assert_eq!(bench.wait(LONG).code(), Some(1));
+        let result = report(&bench)["results"][0].clone();
+        assert!(result["error"].as_str().unwrap().contains("1 of 1 flows did not arrive"), "{result:#}");
+        result
+    };
+    let result = ended("throughput --most 1000 --repeat 2");
     assert!(result["pps"].is_null(), "{result:#}");
     assert!(result["unfinished"].as_array().unwrap().len() > 1, "{result:#}");
+    let result = ended("latency --load 1000 --repeat 1");
+    assert_eq!(result["trials"][0]["verdict"], "lost", "{result:#}");
 }
 
 /// What is wrong with the tester's own side is not put down to the device.
