@@ -77,7 +77,7 @@ fn markdown(report: &Report) -> String {
     format!(
         "{whole}{}\n`{}`\n\nmcrgen {}{}, {}, {} cores, Linux {}, {}.\n",
         report.table().to_markdown(),
-        report.command.join(" "),
+        command_line(&report.command),
         report.mcrgen,
         report.commit.map(|commit| format!(" ({commit})")).unwrap_or_default(),
         machine.cpu,
@@ -85,6 +85,11 @@ fn markdown(report: &Report) -> String {
         machine.kernel,
         report.time
     )
+}
+
+/// As a shell takes it.
+fn command_line(command: &[String]) -> String {
+    shlex::try_join(command.iter().map(String::as_str)).unwrap_or_else(|_| command.join(" "))
 }
 
 fn put(path: &Path, text: &str) -> Result<(), TesterError> {

@@ -25,7 +25,13 @@ pub(super) fn begins(place: &str, plan: &TrialPlan) {
 pub(super) fn trial(place: &str, trial: &Trial) {
     let lost = match trial.counts.lost {
         0 => "nothing lost".to_owned(),
-        lost => format!("lost {lost} of {} ({})", trial.counts.expected, percent(trial.loss)),
+        lost => {
+            let mut worst = String::new();
+            if trial.worst_loss > trial.loss {
+                worst = format!(", {} at the worst output", percent(trial.worst_loss));
+            }
+            format!("lost {lost} of {} ({}{worst})", trial.counts.expected, percent(trial.loss))
+        }
     };
     let faults = trial.counts.faults();
     let faults = if faults.is_empty() { faults } else { format!(", {faults}") };

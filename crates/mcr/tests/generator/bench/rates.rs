@@ -148,7 +148,10 @@ fn a_matrix_is_measured_and_written() {
     for key in ["mcrgen", "time", "machine", "command", "settings", "cores"] {
         assert!(!document[key].is_null(), "{key}");
     }
-    assert_eq!(read("table.md").lines().filter(|line| line.starts_with("| ")).count(), 9);
+    let table = read("table.md");
+    assert_eq!(table.lines().filter(|line| line.starts_with("| ")).count(), 9);
+    let command = table.split('`').nth(1).and_then(shlex::split).unwrap();
+    assert_eq!(serde_json::json!(command), document["command"], "as a shell takes it");
     let plot = read("throughput.svg");
     for text in ["UDP payload (bytes", "offered (packets/s)", "fan-out 5, groups 30"] {
         assert!(plot.contains(text), "{text}");
