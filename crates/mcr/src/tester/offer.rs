@@ -52,7 +52,7 @@ pub(super) struct Run {
 }
 
 /// What a run offered.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Offered {
     /// Packets of each lane's flows that the kernel took.
     pub(super) flows: Vec<Vec<u64>>,
@@ -267,8 +267,7 @@ impl Offer {
             late_ns,
             path: paths.join(", "),
             halted,
-            kept_back: None,
-            held_up: None,
+            ..Offered::default()
         }
     }
 }

@@ -199,6 +199,12 @@ pub(super) struct TrialPlan {
     pub(super) timed: bool,
 }
 
+impl TrialPlan {
+    fn duration_ns(&self) -> u64 {
+        u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
 /// What receivers came to, with the lane each of them takes.
 pub(super) struct Arrived {
     pub(super) lane: usize,
@@ -216,9 +222,8 @@ impl Trial {
         arrived: &[Arrived],
         classes: &[Class],
     ) -> (Self, Histogram<u64>) {
-        let duration_ns = u64::try_from(plan.duration.as_nanos()).unwrap_or(u64::MAX);
         // The last packet of a paced offer leaves before its last interval is over.
-        let paced = if plan.rate == Rate::Max { 1 } else { duration_ns };
+        let paced = if plan.rate == Rate::Max { 1 } else { plan.duration_ns() };
         let seconds = offered.elapsed_ns.max(paced) as f64 / 1e9;
         let classes = [Class::Multicast, Class::Unicast]
             .map(|class| ClassCounts::of(class, seconds, offered, arrived, classes));
@@ -233,26 +238,14 @@ impl Trial {
             }
         }
         let sent = offered.sent();
-        let tap_lost = arrived.iter().map(|receiver| receiver.report.tap_lost).sum();
         let last_ns = arrived.iter().map(|receiver| receiver.report.last_ns).max().unwrap_or_default();
         let delivery_ns = last_ns.saturating_sub(offered.start_ns);
         let asked_pps = match plan.rate {
             Rate::PerSecond(rate) => Some(rate.get()),
             Rate::Max => None,
         };
+        let (verdict, reason) = verdict(plan, offered, arrived, worst_loss);
         let untimed = offered.held_up.clone();
-        let unknown = uncounted(arrived, tap_lost)
-            .or_else(|| offered.kept_back.clone())
-            .or_else(|| untimed.clone().filter(|_| plan.timed));
-        let known = unknown.is_none();
-        let reason = unknown.or_else(|| not_offered(plan.rate, duration_ns, offered));
-        let verdict = match (&reason, worst_loss > plan.accepted) {
-            // A device that loses at less than was asked for would at that as well.
-            (_, true) if known && sent > 0 => Verdict::Lost,
-            (Some(_), _) => Verdict::Void,
-            (None, true) => Verdict::Lost,
-            (None, false) => Verdict::Passed,
-        };
         let trial = Self {
             asked_pps,
             offered_pps: sent as f64 / seconds,
@@ -266,11 +259,11 @@ impl Trial {
             counts,
             worst_loss,
             classes: classes.into(),
-            tap_lost,
+            tap_lost: tap_lost(arrived),
             latency_us: Latency::of(&times).filter(|_| untimed.is_none()),
             untimed,
             verdict,
-            reason: reason.filter(|_| verdict == Verdict::Void),
+            reason,
         };
         (trial, times)
     }
@@ -308,8 +301,36 @@ impl Trial {
     }
 }
 
+/// What a trial says where an output lost that much, and why if that is nothing of the device.
+fn verdict(
+    plan: &TrialPlan,
+    offered: &Offered,
+    arrived: &[Arrived],
+    worst_loss: f64,
+) -> (Verdict, Option<String>) {
+    let unknown = uncounted(arrived)
+        .or_else(|| offered.kept_back.clone())
+        .or_else(|| offered.held_up.clone().filter(|_| plan.timed));
+    if let Some(why) = unknown {
+        return (Verdict::Void, Some(why));
+    }
+    // A device that loses at less than was asked for would at that as well.
+    if worst_loss > plan.accepted && offered.sent() > 0 {
+        return (Verdict::Lost, None);
+    }
+    match not_offered(plan, offered) {
+        Some(why) => (Verdict::Void, Some(why)),
+        None => (Verdict::Passed, None),
+    }
+}
+
+fn tap_lost(arrived: &[Arrived]) -> u64 {
+    arrived.iter().map(|receiver| receiver.report.tap_lost).sum()
+}
+
 /// Why it is not known what arrived; absent if it is.
-fn uncounted(arrived: &[Arrived], tap_lost: u64) -> Option<String> {
+fn uncounted(arrived: &[Arrived]) -> Option<String> {
+    let tap_lost = tap_lost(arrived);
     if tap_lost > 0 {
         return Some(format!(
             "the tester's own receivers had no room for {tap_lost} frames: give them cores of their own (--rx-cores)"
@@ -322,9 +343,38 @@ fn uncounted(arrived: &[Arrived], tap_lost: u64) -> Option<String> {
 }
 
 /// Why the offer says nothing of the device; absent if it does.
-fn not_offered(rate: Rate, duration_ns: u64, offered: &Offered) -> Option<String> {
-    match rate {
-        Rate::PerSecond(rate) => offered.shortfall(packets_within(rate, duration_ns)),
+fn not_offered(plan: &TrialPlan, offered: &Offered) -> Option<String> {
+    match plan.rate {
+        Rate::PerSecond(rate) => offered.shortfall(packets_within(rate, plan.duration_ns())),
         Rate::Max => (offered.sent() == 0).then(|| "the tester could send nothing".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A trial of 1 s and 1000 packets, the last of which arrived `delivery_s` after the first was offered, on a path that
+    /// takes `path_s`.
+    fn trial(delivery_s: f64, path_s: f64) -> Trial {
+        let plan =
+            TrialPlan { rate: Rate::Max, duration: Duration::from_secs(1), accepted: 0.0, timed: false };
+        let offered = Offered { elapsed_ns: 1_000_000_000, ..Offered::default() };
+        let (mut trial, _) = Trial::judge(&plan, &offered, &[], &[]);
+        let path = path_s * 1e6;
+        trial.latency_us = Some(Latency { min: path, p50: path, p99: path, p999: path, max: path });
+        (trial.counts.received, trial.delivery_s) = (1000, delivery_s);
+        trial
+    }
+
+    /// A long path is no queue.
+    #[test]
+    fn what_a_device_held_is_more_than_its_path_takes() {
+        for (delivery_s, path_s, drained_s, pps) in
+            [(1.0, 0.0, None, 1000.0), (1.3, 0.3, None, 1000.0), (1.25, 0.0, Some(0.25), 800.0)]
+        {
+            let trial = trial(delivery_s, path_s);
+            assert_eq!((trial.drained_s(), trial.forwarded_pps().round()), (drained_s, pps), "{trial:?}");
+        }
     }
 }
