@@ -94,14 +94,14 @@ impl Bed {
     /// # Errors
     /// When a namespace, core, target, tap or group cannot be had.
     pub(super) fn open(plan: &BedPlan, stop: &Stop) -> Result<Self, TesterError> {
-        let receivers = plan.listeners.len();
+        let all: Arc<[_]> = plan.listeners.clone().into();
         let listener = |(at, listener): (usize, &ListenerPlan)| {
             let core = plan.cores.rx.get(at % plan.cores.rx.len().max(1)).copied();
-            let listener = listener.clone();
+            let (listener, all) = (listener.clone(), Arc::clone(&all));
             let open = move || {
                 pin(core)?;
                 listener.place.enter()?;
-                Listener::open(listener, receivers)
+                Listener::open(listener, &all)
             };
             Actor::start(format!("rx-{at}"), open, Some(Listener::turn))
         };

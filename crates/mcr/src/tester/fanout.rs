@@ -70,11 +70,12 @@ impl Fanout {
         let used = &receivers[..self.used()];
         for (at, one) in used.iter().enumerate() {
             let other = used[..at].iter().enumerate().find(|(before, other)| {
-                let same_place =
-                    one.netns == other.netns && one.endpoint.interface == other.endpoint.interface;
                 let ports = self.ports(one, at);
                 let taken = self.ports(other, *before);
-                same_place && self.meet(one, other) && ports.start < taken.end && taken.start < ports.end
+                one.may_share_link(other)
+                    && self.meet(one, other)
+                    && ports.start < taken.end
+                    && taken.start < ports.end
             });
             if let Some((_, other)) = other {
                 return Err(TesterError::Collision(
@@ -151,6 +152,7 @@ mod tests {
         assert!(!refused(2, 1, &["239.2.0.1%d0:6000/a", "239.2.0.1%d0:6000/b"]));
         assert!(!refused(2, 1, &["239.2.0.1%d0:6000", "239.2.0.1%d1:6000"]));
         assert!(refused(2, 3, &["10.0.0.1:6000", "10.0.0.1:6002"]));
+        assert!(refused(2, 1, &["10.0.0.1:6000", "10.0.0.1%d0:6000"]));
     }
 
     #[test]

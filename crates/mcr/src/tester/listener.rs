@@ -38,8 +38,6 @@ pub(super) struct ListenerPlan {
     pub(super) fanout: Fanout,
     /// Whether it joins from the start.
     pub(super) joined: bool,
-    /// Whether no other receiver may take what arrives there.
-    pub(super) alone: bool,
 }
 
 /// When a flow's packets arrived at an output, nanoseconds on `CLOCK_MONOTONIC`; 0 is never.
@@ -102,6 +100,8 @@ pub(super) struct Listener {
     plan: ListenerPlan,
     tap: Tap,
     membership: Option<Membership>,
+    /// Whether nobody else receives on its interface: what comes for no output of its own is then for nobody's.
+    alone: bool,
     whole: Target,
     targets: Vec<Target>,
     tallies: Vec<Tally>,
@@ -113,16 +113,17 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Opens a receiver in the calling thread's namespace; `receivers` share the memory there is for rings.
+    /// Opens a receiver in the calling thread's namespace, beside the others of `all`, which share the memory there is
+    /// for rings.
     ///
     /// # Errors
     /// When its tap, groups or ports cannot be had.
-    pub(super) fn open(plan: ListenerPlan, receivers: usize) -> Result<Self, TesterError> {
+    pub(super) fn open(plan: ListenerPlan, all: &[ListenerPlan]) -> Result<Self, TesterError> {
         // Refused without CAP_SYS_NICE; what that costs on a busy machine shows as the tap's loss.
         let _ = rustix::process::setpriority_process(None, NICE);
         let link = Link::open(&plan.place)?;
         let whole = whole_target(&plan)?;
-        let ring = (RINGS_BYTES / receivers.max(1)).clamp(RING_LEAST_BYTES, RING_BYTES);
+        let ring = (RINGS_BYTES / all.len().max(1)).clamp(RING_LEAST_BYTES, RING_BYTES);
         let failed = |error| TesterError::Tap(Box::new(plan.place.clone()), error);
         let tap = Tap::listen(&whole, ring, NonZeroU32::MIN).map_err(failed)?;
         let membership = if plan.joined { Some(Membership::open(&whole).map_err(failed)?) } else { None };
@@ -135,6 +136,7 @@ impl Listener {
         let mut listener = Self {
             tap,
             membership,
+            alone: all.iter().filter(|other| other.place.may_share_link(&plan.place)).count() == 1,
             whole,
             targets,
             tallies: Vec::new(),
@@ -153,8 +155,8 @@ impl Listener {
     /// # Errors
     /// When the tap fails.
     pub(super) fn turn(&mut self) -> Result<(), TesterError> {
-        let Self { plan, tap, targets, tallies, spans, last_ns, .. } = self;
-        let read = tap.read(WAIT_MAX, |tapped| take(plan, targets, tallies, spans, last_ns, tapped));
+        let Self { plan, tap, alone, targets, tallies, spans, last_ns, .. } = self;
+        let read = tap.read(WAIT_MAX, |tapped| take(plan, *alone, targets, tallies, spans, last_ns, tapped));
         read.map_err(|error| TesterError::Tap(Box::new(plan.place.clone()), error))
     }
 
@@ -268,6 +270,7 @@ fn whole_target(plan: &ListenerPlan) -> Result<Target, TesterError> {
 
 fn take(
     plan: &ListenerPlan,
+    alone: bool,
     targets: &[Target],
     tallies: &mut [Tally],
     spans: &mut [Vec<Span>],
@@ -277,7 +280,7 @@ fn take(
     match Datagram::parse_ip(tapped.packet, tapped.checksum) {
         Ok(datagram) => {
             let Some(output) = output(plan, targets, &datagram) else {
-                if plan.alone {
+                if alone {
                     tallies[0].take_stray(&datagram, tapped.segment);
                 }
                 return;

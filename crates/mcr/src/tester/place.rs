@@ -79,8 +79,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// Whether what arrives here may arrive at `other` as well: a host's interface is not known.
-    pub(super) fn meets(&self, other: &Self) -> bool {
+    /// Whether it may be on the interface that `other` is on: which a host without one is on is not known.
+    pub(super) fn may_share_link(&self, other: &Self) -> bool {
         let (here, there) = (&self.endpoint.interface, &other.endpoint.interface);
         self.netns == other.netns && (here == there || here.is_none() || there.is_none())
     }

@@ -218,7 +218,6 @@ impl<'a> Session<'a> {
                 flows: groups,
                 fanout,
                 joined,
-                alone: true,
             };
             plan.listeners.extend(options.rx.iter().take(fanout.used()).enumerate().map(listener));
         }
@@ -234,14 +233,7 @@ impl<'a> Session<'a> {
                 flows: NonZeroU16::MIN,
                 fanout: Fanout { outputs: 1, groups: 1, receivers: 1 },
                 joined: true,
-                alone: true,
             });
-        }
-        for at in 0..plan.listeners.len() {
-            let place = &plan.listeners[at].place;
-            let meets =
-                |(other, listener): (usize, &ListenerPlan)| other != at && listener.place.meets(place);
-            plan.listeners[at].alone = !plan.listeners.iter().enumerate().any(meets);
         }
         plan
     }
