@@ -52,7 +52,7 @@ pub(super) const LOAD: u64 = 10_000;
 const CAPACITY_LOAD: u64 = 10;
 const UNICAST_SHARE: u8 = 50;
 
-/// Below this a machine that is busy for a moment makes a trial of its own.
+/// A shorter trial is over before a machine that is busy for a moment has sent it.
 const TRIAL_LEAST: Duration = Duration::from_millis(10);
 
 /// `mcrgen bench`

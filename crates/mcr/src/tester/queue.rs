@@ -114,10 +114,12 @@ fn figures(message: &TcMessage) -> Option<&TcStatsQueue> {
 }
 
 /// What was kept back since they stood as `before`, in words; absent if nothing was. The kernel told the sender of
-/// `refused` packets itself.
+/// `refused` packets itself, by whichever interface they were to leave.
 pub(super) fn kept_back(before: &[Standing], now: &[Standing], refused: u64) -> Option<String> {
-    first_said(before, now, |before, now| {
-        let dropped = more(before.map(|before| before.dropped), now.dropped).saturating_sub(refused);
+    let drops = |now: &Standing| more(of(before, now).map(|before| before.dropped), now.dropped);
+    let silent = now.iter().map(drops).sum::<u64>().saturating_sub(refused);
+    first_said(now, |now| {
+        let dropped = drops(now).min(silent);
         match (now.waiting, dropped) {
             (0, 0) => None,
             (waiting, 0) => Some(format!("still held {waiting} of its packets when all were to have left")),
@@ -129,21 +131,21 @@ pub(super) fn kept_back(before: &[Standing], now: &[Standing], refused: u64) -> 
 
 /// Whether one made packets wait since they stood as `before`, in words.
 pub(super) fn held_up(before: &[Standing], now: &[Standing]) -> Option<String> {
-    first_said(before, now, |before, now| {
-        let throttled = more(before.map(|before| before.throttled), now.throttled);
+    first_said(now, |now| {
+        let throttled = more(of(before, now).map(|before| before.throttled), now.throttled);
         (throttled > 0).then(|| "made packets wait, which is not the device's latency".to_owned())
     })
 }
 
-/// What `says` first has to say of one as it stood before and stands now.
-fn first_said(
-    before: &[Standing],
-    now: &[Standing],
-    says: impl Fn(Option<&Standing>, &Standing) -> Option<String>,
-) -> Option<String> {
+/// As the same one stood before; absent where it is new.
+fn of<'a>(before: &'a [Standing], now: &Standing) -> Option<&'a Standing> {
+    before.iter().find(|before| (&before.interface, &before.kind) == (&now.interface, &now.kind))
+}
+
+/// The first of what `says` has to say of them.
+fn first_said(now: &[Standing], says: impl Fn(&Standing) -> Option<String>) -> Option<String> {
     now.iter().find_map(|now| {
-        let same = |before: &&Standing| (&before.interface, &before.kind) == (&now.interface, &now.kind);
-        let said = says(before.iter().find(same), now)?;
+        let said = says(now)?;
         let (kind, interface) = (&now.kind, &now.interface);
         Some(format!(
             "limited by the tester, whose queueing discipline {kind} on {interface} {said} (see `tc -s qdisc show`)"
@@ -173,6 +175,11 @@ mod tests {
         assert!(kept(standing(0, 9), 3).unwrap().contains("tbf on s0 dropped 1 of its packets"));
         assert!(kept(standing(7, 9), 4).unwrap().contains("tbf on s0 still held 7 of its packets"));
         assert!(kept(standing(7, 9), 0).unwrap().contains("dropped 4 of its packets and still held 7"));
+        // Those refused at one interface hide none that another dropped.
+        let two =
+            |dropped| ["s0", "s1"].map(|name| Standing { interface: name.into(), ..standing(0, dropped) });
+        assert_eq!(kept_back(&two(0), &two(5), 10), None);
+        assert!(kept_back(&two(0), &two(5), 5).is_some());
     }
 
     #[test]

@@ -19,7 +19,7 @@ const TESTERS_LIMIT: &str =
     ">=: the tester's limit: it could not offer or count more, the device may forward more.";
 const CAPACITY_LOST: &str =
     "Packets lost are the limit, not groups: at a lower --load more groups may be forwarded.";
-const RESIDUAL: &str = "stray: packets that came later than --residual waits count as lost; what it forwards late it may forward in full.";
+const RESIDUAL: &str = "stray: packets came later than --residual waits, and count as lost: a longer one shows whether all come.";
 const VOID: &str = "void: trials that said nothing of the device; --json tells why of each.";
 
 impl Table {

@@ -63,7 +63,7 @@ impl Repeat {
         self.pps > 0.0 || self.limited_by == LimitedBy::Device
     }
 
-    /// The one of these.
+    /// The trial that offered it.
     fn best(&self) -> Option<&Trial> {
         let passed = self.trials.iter().filter(|trial| trial.said() == Said::Passed);
         passed.max_by(|a, b| a.offered_pps.total_cmp(&b.offered_pps))

@@ -47,6 +47,27 @@ fn what_nobody_knows_is_a_dash() {
     assert!(table.to_text().contains("nothing came"));
 }
 
+#[test]
+fn a_capacity_that_was_not_tried_is_a_dash() {
+    let mut result = Capacity {
+        step: Step { groups: 0, ..step() },
+        failed_at: None,
+        why: None,
+        limited_by: Some(LimitedBy::Tester),
+        load_pps: 10,
+        attempts: Vec::new(),
+        error: Some("no room".into()),
+    };
+    let row = |result: &Capacity| {
+        let table = Table::of_capacity(&options("capacity"), std::slice::from_ref(result));
+        (cells(&table)[3].clone(), table.to_text())
+    };
+    let (groups, text) = row(&result);
+    assert!(groups == "–" && text.contains("size 64, fan-out 1: no room"), "{text}");
+    (result.failed_at, result.limited_by) = (Some(1), Some(LimitedBy::Device));
+    assert_eq!(row(&result).0, "0", "not even one");
+}
+
 fn delays(rounds: &[[f64; 2]], resolution_us: f64) -> Delays {
     let of = |at: usize| Spread::of(&rounds.iter().map(|round| round[at]).collect::<Vec<_>>());
     let round = |round: &[f64; 2]| Round {
@@ -110,6 +131,19 @@ fn a_leave_is_seen_from_its_commands_end_too() {
     result.leave_us = from_end(2000.0);
     result.leave_from_end_us = from_end(-3000.0);
     assert_eq!(cell(&result), "-3.000 (-3.000 – -3.000)");
+}
+
+/// All that came late is no loss that a longer wait would not tell from one.
+#[test]
+fn a_rate_of_nothing_with_strays_names_the_residual() {
+    let text = |pps: f64| {
+        let repeat = Repeat { pps, limited_by: LimitedBy::Device, trials: Vec::new() };
+        let mut result = summary(&step(), vec![repeat], Vec::new(), None);
+        result.counts.stray = 7;
+        Table::of_throughput(&options("throughput"), &[result]).to_text()
+    };
+    assert!(text(0.0).contains("later than --residual"), "{}", text(0.0));
+    assert!(!text(900.0).contains("later than --residual"), "{}", text(900.0));
 }
 
 /// What limits the median is marked; what limited other repeats is said.

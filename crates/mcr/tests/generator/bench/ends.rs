@@ -33,9 +33,11 @@ fn an_interruption_keeps_trials() {
     skip_unless_available!();
     let device = Device::new();
     device.fan.relay().tool("tc qdisc add dev r-out1 root tbf rate 1mbit burst 3000 limit 3000").unwrap();
-    let line = format!("throughput {} --size 1000 --most 8000 --trial 0.5", device.sides());
+    let line = format!("throughput {} --fanout 2 --size 1000 --most 8000 --trial 0.5", device.sides());
     let mut bench = start(&line, &[("--setup", &device.setup())]);
-    bench.wait_line(|line| line.ends_with(": failed"), LONG);
+    let failed = bench.wait_line(|line| line.ends_with(": failed"), LONG);
+    // Half of that is none of the other output's.
+    assert!(failed.contains("at the worst output"), "{failed}");
     bench.signal(Signal::INT);
     assert_eq!(bench.wait(LONG).code(), Some(1));
     let report = report(&bench);
@@ -43,6 +45,18 @@ fn an_interruption_keeps_trials() {
     let result = &report["results"][0];
     assert_eq!((&result["repeats"], &result["pps"]), (&serde_json::json!([]), &Value::Null), "{report:#}");
     assert_eq!(result["unfinished"][0]["verdict"], "lost", "{report:#}");
+}
+
+/// One that takes long is told when it begins, and ended at once.
+#[test]
+fn an_interruption_ends_a_long_trial() {
+    skip_unless_available!();
+    let device = Device::new();
+    let line = format!("throughput {} --most 500 --trial 600", device.sides());
+    let mut bench = start(&line, &[("--setup", &device.setup())]);
+    bench.wait_line(|line| line.ends_with("offering 500 pps for 600 s"), LONG);
+    bench.signal(Signal::INT);
+    assert_eq!(bench.wait(LONG).code(), Some(1));
 }
 
 /// A set-up goes with all it started.

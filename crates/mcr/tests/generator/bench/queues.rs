@@ -77,10 +77,27 @@ fn what_waits_has_no_latency() {
     let late = &bench(&host, &[("--setup", &named)]).json()["results"][0];
     assert!(late["latency_us"].is_null() && waits(&late["trials"][0]["reason"]), "{late:#}");
 
-    let result = &results(&format!("throughput --most 242 {line}"), &[("--setup", &setup)])[0];
+    let folder = device.folder();
+    let line = format!("throughput --most 242 --out {folder} {line}");
+    let result = &results(&line, &[("--setup", &setup)])[0];
     assert_eq!(result["limited_by"], "most", "{result:#}");
     let trial = &trials(result)[0];
     assert!(trial["latency_us"].is_null() && waits(&trial["untimed"]), "{trial:#}");
+    let table = std::fs::read_to_string(format!("{folder}/table.md")).unwrap();
+    assert!(table.contains("no latency: limited by the tester"), "{table}");
+}
+
+/// Nor is a flow missing at the device whose probes are still here.
+#[test]
+fn what_is_held_is_not_looked_for_at_the_device() {
+    skip_unless_available!();
+    let device = shaped(&["tc qdisc add dev s0 root tbf rate 16kbit burst 3000 limit 10000000"]);
+    let line =
+        format!("throughput {} --size 1000 --groups 20 --trial 0.1 --repeat 1 --wait 0.5", device.sides());
+    let finished = bench(&line, &[("--setup", &device.setup())]);
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    let error = finished.json()["results"][0]["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("limited by the tester, whose queueing discipline tbf on s0"), "{error}");
 }
 
 /// Delays would be the queue's.

@@ -245,7 +245,6 @@ fn socat(line: &Line) -> Daemon {
     Daemon::spawn(line.relay(), "socat", &["-u", "-b", "2000", from, &to]).unwrap()
 }
 
-/// A device that is not MCR; then two of them side by side, which make each packet two.
 /// At the right group, and once each.
 #[test]
 fn packets_at_a_wrong_port_are_told() {
@@ -259,6 +258,23 @@ fn packets_at_a_wrong_port_are_told() {
     assert_eq!(figures, [200, 0, 0, 100], "{result:#}");
 }
 
+/// What another receiver takes at the same interface is at no wrong port.
+#[test]
+fn receivers_on_one_interface_have_no_strays() {
+    skip_unless_available!();
+    let device = Device::new();
+    let (tx, rx) = (device.fan.sender.netns().name(), device.fan.receivers[0].netns().name());
+    let setup = device.ctl("add feed 239.1.1.1%r-in:5000 239.2.1.1%r-out1:6000 239.2.1.1%r-out1:7000");
+    let line = format!(
+        "latency --tx 239.1.1.1%s0:5000/{tx} --rx 239.2.1.1%d0:6000/{rx} --rx 239.2.1.1%d0:7000/{rx} --fanout 2 \
+         --load 500 --trial 0.2 --repeat 1"
+    );
+    let counts = &results(&line, &[("--setup", &setup)])[0]["counts"];
+    let figures = ["received", "lost", "stray"].map(|name| counts[name].as_u64().unwrap());
+    assert_eq!(figures, [200, 0, 0], "{counts:#}");
+}
+
+/// A device that is not MCR; then two of them side by side, which make each packet two.
 #[test]
 fn any_relay_is_measured_and_duplicates_are_told() {
     skip_unless_available!();
